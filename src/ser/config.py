@@ -1,0 +1,417 @@
+"""Every key, its default, its help text and its check, in one place.
+
+A run is described by the dataclasses below. YAML files (`--config`, several may be layered) override the
+defaults, the command line (`--train.epochs 3`) overrides the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    restricted_number_type,
+)
+
+from ser.errors import UserError
+from ser.files import write_text
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+FoldCount = restricted_number_type("FoldCount", int, (">=", 2))
+HalfOpenUnit = restricted_number_type("HalfOpenUnit", float, [(">=", 0), ("<", 1)])
+
+
+@dataclass
+class DataConfig:
+    """Data: which clips, and what to do with those that can't be used."""
+
+    root: str = "input"
+    """A competition folder (train.csv, test.csv, sample_submission.csv), a folder with one subfolder per emotion, or a CSV."""
+    labels: str = "auto"
+    """Label set: auto (integers mean competition6, names mean those found), or a set the registry knows, e.g. korean15."""
+    speakers: str | None = None
+    """CSV `id,speaker`. Without it, <root>/train_speakers.csv is used when it is there."""
+    max_seconds: PositiveFloat = 15.0
+    """Longer clips are cut to their first seconds; the cut is reported."""
+    min_seconds: PositiveFloat = 0.1
+    """Shorter clips are unusable (status too_short)."""
+    on_bad_audio: Literal["stop", "drop"] = "stop"
+    """When training clips are unusable: stop with the list, or go on without them. Test clips always keep their row."""
+    allow_absolute_paths: bool = False
+    """Let the CSV name files outside its own folder. Off, because a stranger's CSV could name any file."""
+    cache: str = "outputs/cache"
+    """Folder of the packed clip store: every file is decoded and resampled once, then shared by folds, epochs and runs."""
+
+
+@dataclass
+class FoldsConfig:
+    """Folds: how the training clips are split."""
+
+    n: FoldCount = 5
+    """Number of folds."""
+    split: Literal["auto", "stratified", "speaker"] = "auto"
+    """stratified by label; speaker keeps each speaker in one fold (and stratifies); auto takes speaker when speakers are known."""
+    file: str | None = None
+    """Read `id,fold` from this CSV instead of making folds, e.g. to blend runs over one split."""
+
+
+@dataclass
+class ModelConfig:
+    """Model: which network, and which parts of it are trained."""
+
+    kind: Literal["encoder"] = "encoder"
+    """encoder: a transformers audio encoder with a classification head."""
+    name: str = "facebook/wav2vec2-base"
+    """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
+    from_scratch: dict[str, Any] | None = None
+    """Build the network from these transformers config keys (model_type and sizes) with random weights; needs no network."""
+    pooling: Literal["mean", "attentive"] = "mean"
+    """mean: the hub's own head (loads in transformers' pipeline). attentive: attentive statistics (loads through ser)."""
+    layer_weights: bool = False
+    """Learn a weighted sum over all hidden layers instead of using the last one."""
+    freeze: Literal["none", "feature_encoder", "encoder"] = "feature_encoder"
+    """Which part keeps its weights: nothing, the convolutional feature encoder, or the whole encoder."""
+    train_last_layers: PositiveInt | None = None
+    """Train only this many of the last transformer layers (and the head)."""
+    layer_drop: ClosedUnitInterval = 0.0
+    """Probability of skipping a transformer layer in training."""
+    mask_time_prob: ClosedUnitInterval = 0.05
+    """SpecAugment: share of time steps masked in training."""
+    mask_feature_prob: ClosedUnitInterval = 0.0
+    """SpecAugment: share of feature channels masked in training."""
+    head_dropout: HalfOpenUnit = 0.1
+    """Dropout before the last linear layer."""
+    gradient_checkpointing: bool = False
+    """Trade a third of the speed for much less memory."""
+
+
+@dataclass
+class TrainConfig:
+    """Training: the loop."""
+
+    epochs: PositiveInt = 10
+    """Passes over the training clips."""
+    batch_size: PositiveInt = 8
+    """Clips in one forward pass."""
+    accumulation: PositiveInt = 1
+    """Forward passes per optimizer step; the effective batch is batch_size times this."""
+    eval_batch_size: PositiveInt = 16
+    """Clips in one forward pass without gradients."""
+    learning_rate: PositiveFloat = 2e-5
+    """Peak learning rate of the encoder."""
+    head_learning_rate: PositiveFloat = 5e-4
+    """Peak learning rate of the head and of layer weights."""
+    weight_decay: NonNegativeFloat = 0.01
+    """AdamW's weight decay; biases and norms have none."""
+    warmup: ClosedUnitInterval = 0.1
+    """Share of the steps spent warming up."""
+    warmup_steps: NonNegativeInt | None = None
+    """Warm-up in steps instead of a share; capped at half of the run's steps."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape of the learning rate after warm-up."""
+    clip_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this norm."""
+    label_smoothing: HalfOpenUnit = 0.0
+    """Share of the target spread over all labels."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: weigh the loss by the inverse class frequency (mean weight over clips is one)."""
+    mixup: NonNegativeFloat = 0.0
+    """Beta parameter of mixup (Zhang et al. 2018, arXiv 1710.09412); 0 is off."""
+    early_stopping: NonNegativeInt = 0
+    """Stop after this many epochs without improvement; 0 is off."""
+    min_improvement: NonNegativeFloat = 0.0
+    """What counts as an improvement of the metric."""
+    metric: Literal["accuracy", "macro_f1", "uar", "loss"] = "accuracy"
+    """Chooses the best epoch, on the fold's validation part."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 where the GPU has it, else fp32."""
+    workers: NonNegativeInt = 0
+    """Processes that load and augment clips. Results don't depend on it."""
+    threads: NonNegativeInt = 0
+    """CPU threads of torch; 0 leaves torch's choice."""
+
+
+@dataclass
+class GainConfig:
+    """Louder or softer."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    min_db: float = -6.0
+    """Lowest gain in dB."""
+    max_db: float = 6.0
+    """Highest gain in dB."""
+
+
+@dataclass
+class NoiseConfig:
+    """White noise of a random amplitude."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    min_amplitude: PositiveFloat = 0.0005
+    """Lowest amplitude, full scale is 1."""
+    max_amplitude: PositiveFloat = 0.01
+    """Highest amplitude."""
+
+
+@dataclass
+class SnrNoiseConfig:
+    """White noise at a random signal-to-noise ratio."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    min_snr_db: float = 5.0
+    """Lowest ratio in dB (most noise)."""
+    max_snr_db: float = 40.0
+    """Highest ratio in dB."""
+
+
+@dataclass
+class TimeStretchConfig:
+    """Faster or slower, same pitch."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    min_rate: PositiveFloat = 0.9
+    """Slowest rate."""
+    max_rate: PositiveFloat = 1.1
+    """Fastest rate."""
+
+
+@dataclass
+class PitchShiftConfig:
+    """Higher or lower, same speed."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    min_semitones: float = -2.0
+    """Lowest shift."""
+    max_semitones: float = 2.0
+    """Highest shift."""
+
+
+@dataclass
+class ShiftConfig:
+    """Move the clip in time; what falls off is replaced by silence."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    max_share: ClosedUnitInterval = 0.1
+    """Largest shift as a share of the clip."""
+
+
+@dataclass
+class FilterConfig:
+    """Band-pass filter, as of a telephone or a cheap microphone."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    min_center_hz: PositiveFloat = 300.0
+    """Lowest centre frequency."""
+    max_center_hz: PositiveFloat = 3000.0
+    """Highest centre frequency."""
+
+
+@dataclass
+class RoomConfig:
+    """Simulated room (slow: about 10 clips/s on a core)."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+
+
+@dataclass
+class ClippingConfig:
+    """Clipping distortion."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    max_percentile: NonNegativeInt = 20
+    """Largest share of samples clipped, in percent."""
+
+
+@dataclass
+class AugmentConfig:
+    """Augmentation of training clips by audiomentations; every transform is off until its p is set."""
+
+    gain: GainConfig = field(default_factory=GainConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    snr_noise: SnrNoiseConfig = field(default_factory=SnrNoiseConfig)
+    time_stretch: TimeStretchConfig = field(default_factory=TimeStretchConfig)
+    pitch_shift: PitchShiftConfig = field(default_factory=PitchShiftConfig)
+    shift: ShiftConfig = field(default_factory=ShiftConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    room: RoomConfig = field(default_factory=RoomConfig)
+    clipping: ClippingConfig = field(default_factory=ClippingConfig)
+
+
+@dataclass
+class TrackingConfig:
+    """Tracking in Weights & Biases; the local files are the record, and are the same whatever it does."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: online with an API key, offline without one."""
+    project: str = "speech-emotion"
+    """Project name."""
+    entity: str | None = None
+    """Team or user."""
+    tags: list[str] = field(default_factory=list)
+    """Tags of every run."""
+
+
+@dataclass
+class RunConfig:
+    """The run: where it goes, its seed, and what happens when it is interrupted."""
+
+    output: str | None = None
+    """Folder of the run; default outputs/<name of the last --config file>."""
+    seed: NonNegativeInt = 0
+    """Everything random follows from it."""
+    checkpoint_minutes: PositiveFloat = 5.0
+    """A checkpoint at least this often."""
+    checkpoint_steps: PositiveInt | None = None
+    """A checkpoint every so many optimizer steps, besides the minutes."""
+    time_budget: str | None = None
+    """Stop cleanly after this time (90s, 50m, 2h), resumable."""
+    start_over: bool = False
+    """Throw away what the output folder holds instead of refusing when config or data changed."""
+    on_out_of_memory: Literal["stop", "halve"] = "stop"
+    """When the GPU's memory is full: stop with the batch that did it, or halve the batch and double the accumulation."""
+
+
+@dataclass
+class Config:
+    """One experiment."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    folds: FoldsConfig = field(default_factory=FoldsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self.augment, "augment")
+        if self.model.freeze == "encoder" and self.model.train_last_layers is not None:
+            raise UserError(
+                "model.freeze=encoder and model.train_last_layers contradict each other: set freeze to feature_encoder to train the last layers."
+            )
+
+
+def build_parser(command: str, description: str, sections: Sequence[str] | None = None) -> ArgumentParser:
+    """An argument parser with `--config` and the keys of the sections named (all of them by default)."""
+    parser = ArgumentParser(
+        prog=f"python -m ser.{command}",
+        description=description,
+        exit_on_error=False,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file; several are layered, later ones win.")
+    for section in dataclasses.fields(Config):
+        if sections is None or section.name in sections:
+            parser.add_class_arguments(section.default_factory, section.name)
+    return parser
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of a command's description, so that its example commands can be copied."""
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespace]:
+    """Parse the command line. Returns the checked config and the namespace with the command's own arguments.
+
+    Raises UserError naming the key, what was given and what is allowed.
+    """
+    try:
+        namespace = parser.parse_args(_config_files_first(argv))
+        objects = parser.instantiate(namespace)
+    except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
+        raise UserError(_explain(parser, str(error))) from None
+    given = {part.name: objects[part.name] for part in dataclasses.fields(Config) if part.name in objects}
+    config = Config(**given)
+    if config.run.output is None:
+        files = [Path(str(path)) for path in (namespace.get("config") or [])]
+        config.run.output = str(Path("outputs") / (files[-1].stem if files else "run"))
+    return config, objects
+
+
+def save_config(config: Config, path: str | os.PathLike) -> None:
+    """Write the whole resolved config as YAML."""
+    write_text(path, yaml.safe_dump(_as_plain(config), sort_keys=False, allow_unicode=True))
+
+
+def load_config(path: str | os.PathLike) -> Config:
+    """Read a config written by `save_config` (or any YAML of the same keys)."""
+    config, _ = parse(build_parser("train", ""), ["--config", str(path)])
+    return config
+
+
+def _as_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {part.name: _as_plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _as_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_plain(item) for item in value]
+    # jsonargparse's restricted numbers are subclasses of int and float, which YAML would tag as objects.
+    for plain in (bool, int, float, str):
+        if isinstance(value, plain):
+            return plain(value)
+    return value
+
+
+def _config_files_first(argv: Sequence[str]) -> list[str]:
+    """Move `--config X` to the front, so that a key on the command line wins wherever it stands."""
+    files, rest, words = [], [], iter(argv)
+    for word in words:
+        if word == "--config":
+            files += [word, *([value] if (value := next(words, None)) is not None else [])]
+        elif word.startswith("--config="):
+            files.append(word)
+        else:
+            rest.append(word)
+    return files + rest
+
+
+def _explain(parser: ArgumentParser, message: str) -> str:
+    """Add the nearest known key to a message about an unknown one."""
+    known = [option.lstrip("-") for option in parser._option_string_actions if option.startswith("--")]
+    for word in message.replace("'", " ").replace('"', " ").split():
+        name = word.lstrip("-").split("=")[0]
+        if name and name not in known and ("unrecognized" in message or "not accept" in message or "not expected" in message):
+            tails = {key.split(".")[-1]: key for key in known}
+            near = difflib.get_close_matches(name, known, 1, 0.75) or [
+                tails[tail] for tail in difflib.get_close_matches(name.split(".")[-1], tails, 1, 0.75)
+            ]
+            if near:
+                return f"{message}. Did you mean {near[0]}? --help lists every key."
+    return f"{message}\n--help lists every key with its type and default."
+
+
+def _check_ranges(section: Any, where: str) -> None:
+    """Every pair min_x / max_x must be in order."""
+    for part in dataclasses.fields(section):
+        value = getattr(section, part.name)
+        if dataclasses.is_dataclass(value):
+            _check_ranges(value, f"{where}.{part.name}")
+        elif part.name.startswith("min_"):
+            top = "max_" + part.name.removeprefix("min_")
+            if hasattr(section, top) and value > getattr(section, top):
+                raise UserError(f"{where}.{part.name}: given {value}; it must not exceed {where}.{top}, which is {getattr(section, top)}.")

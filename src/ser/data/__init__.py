@@ -1,0 +1,1 @@
+"""Tables, the packed clip store, folds and batches."""

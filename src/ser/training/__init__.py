@@ -1,0 +1,1 @@
+"""The K-fold training loop, its checkpoints and its tracking."""
