@@ -310,7 +310,8 @@ class Config:
         _check_ranges(self.augment, "augment")
         if self.model.freeze == "encoder" and self.model.train_last_layers is not None:
             raise UserError(
-                "model.freeze=encoder and model.train_last_layers contradict each other: set freeze to feature_encoder to train the last layers."
+                "model.freeze=encoder and model.train_last_layers contradict each other: "
+                "set freeze to feature_encoder to train the last layers."
             )
 
 

@@ -27,7 +27,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush_to_disk(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
         _flush_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -48,8 +48,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         # A folder can't be replaced in one step: the old one is moved aside first.
         old = path.with_name(f".{path.name}.old-{os.getpid()}")
         if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
+            path.replace(old)
+        temporary.replace(path)
         _flush_to_disk(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
