@@ -33,6 +33,14 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 FoldCount = restricted_number_type("FoldCount", int, (">=", 2))
 HalfOpenUnit = restricted_number_type("HalfOpenUnit", float, [(">=", 0), ("<", 1)])
+Decibels = restricted_number_type("Decibels", float, [(">=", -80), ("<=", 80)])
+Amplitude = restricted_number_type("Amplitude", float, [(">", 0), ("<=", 1)])
+# Slower than 0.67 would make a clip more than half as long again; below 1/2 the stretcher also draws from its own generator.
+StretchRate = restricted_number_type("StretchRate", float, [(">=", 0.67), ("<=", 1.5)])
+Semitones = restricted_number_type("Semitones", float, [(">=", -12), ("<=", 12)])
+CenterHz = restricted_number_type("CenterHz", float, [(">=", 50), ("<=", 7000)])
+Reflections = restricted_number_type("Reflections", int, [(">=", 1), ("<=", 12)])
+ClippedPercent = restricted_number_type("ClippedPercent", int, [(">=", 0), ("<=", 90)])
 
 
 @dataclass
@@ -151,9 +159,9 @@ class GainConfig:
 
     p: ClosedUnitInterval = 0.0
     """Probability."""
-    min_db: float = -6.0
+    min_db: Decibels = -6.0
     """Lowest gain in dB."""
-    max_db: float = 6.0
+    max_db: Decibels = 6.0
     """Highest gain in dB."""
 
 
@@ -163,9 +171,9 @@ class NoiseConfig:
 
     p: ClosedUnitInterval = 0.0
     """Probability."""
-    min_amplitude: PositiveFloat = 0.0005
+    min_amplitude: Amplitude = 0.0005
     """Lowest amplitude, full scale is 1."""
-    max_amplitude: PositiveFloat = 0.01
+    max_amplitude: Amplitude = 0.01
     """Highest amplitude."""
 
 
@@ -175,9 +183,9 @@ class SnrNoiseConfig:
 
     p: ClosedUnitInterval = 0.0
     """Probability."""
-    min_snr_db: float = 5.0
+    min_snr_db: Decibels = 5.0
     """Lowest ratio in dB (most noise)."""
-    max_snr_db: float = 40.0
+    max_snr_db: Decibels = 40.0
     """Highest ratio in dB."""
 
 
@@ -187,9 +195,9 @@ class TimeStretchConfig:
 
     p: ClosedUnitInterval = 0.0
     """Probability."""
-    min_rate: PositiveFloat = 0.9
-    """Slowest rate."""
-    max_rate: PositiveFloat = 1.1
+    min_rate: StretchRate = 0.9
+    """Slowest rate; the clip gets 1/rate times as long."""
+    max_rate: StretchRate = 1.1
     """Fastest rate."""
 
 
@@ -199,9 +207,9 @@ class PitchShiftConfig:
 
     p: ClosedUnitInterval = 0.0
     """Probability."""
-    min_semitones: float = -2.0
+    min_semitones: Semitones = -2.0
     """Lowest shift."""
-    max_semitones: float = 2.0
+    max_semitones: Semitones = 2.0
     """Highest shift."""
 
 
@@ -221,18 +229,20 @@ class FilterConfig:
 
     p: ClosedUnitInterval = 0.0
     """Probability."""
-    min_center_hz: PositiveFloat = 300.0
+    min_center_hz: CenterHz = 300.0
     """Lowest centre frequency."""
-    max_center_hz: PositiveFloat = 3000.0
+    max_center_hz: CenterHz = 3000.0
     """Highest centre frequency."""
 
 
 @dataclass
 class RoomConfig:
-    """Simulated room (slow: about 10 clips/s on a core)."""
+    """Simulated room of a random size and damping (slow: 30 to 60 clips/s on a core). Needs pyroomacoustics."""
 
     p: ClosedUnitInterval = 0.0
     """Probability."""
+    max_reflections: Reflections = 6
+    """Order of the last reflections; more sound fuller, and cost more (10: five times slower than 6)."""
 
 
 @dataclass
@@ -241,7 +251,7 @@ class ClippingConfig:
 
     p: ClosedUnitInterval = 0.0
     """Probability."""
-    max_percentile: NonNegativeInt = 20
+    max_percentile: ClippedPercent = 20
     """Largest share of samples clipped, in percent."""
 
 
