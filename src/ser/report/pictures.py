@@ -1,0 +1,71 @@
+"""The pictures of a run. They are drawn without pyplot, so nothing global changes and no display is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser.files import atomic_path
+from ser.metrics import confusion_matrix
+
+TRAIN_COLOUR, VALID_COLOUR, F1_COLOUR, UAR_COLOUR = "#7f7f7f", "#1f77b4", "#2ca02c", "#d62728"
+
+
+def plot_history(history_csv: str | Path, png: str | Path, best_epoch: int | None = None) -> None:
+    """Losses and scores by epoch from a history.csv; a line marks the best epoch (1-based) where given."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    history = pd.read_csv(history_csv)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss, score = figure.subplots(1, 2)
+    epoch = history["epoch"]
+    loss.plot(epoch, history["train_loss"], "o-", color=TRAIN_COLOUR, label="train")
+    loss.plot(epoch, history["valid_loss"], "o-", color=VALID_COLOUR, label="validation")
+    score.plot(epoch, history["train_accuracy"], "o-", color=TRAIN_COLOUR, label="train accuracy")
+    score.plot(epoch, history["valid_accuracy"], "o-", color=VALID_COLOUR, label="validation accuracy")
+    score.plot(epoch, history["valid_macro_f1"], ".--", color=F1_COLOUR, label="validation macro-F1")
+    score.plot(epoch, history["valid_uar"], ".:", color=UAR_COLOUR, label="validation UAR")
+    score.set_ylim(0, 1)
+    for axes, title in ((loss, "loss"), (score, "score")):
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle=":", label=f"best epoch ({best_epoch})")
+        axes.set(xlabel="epoch", ylabel=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    _save(figure, png)
+
+
+def plot_confusion(
+    labels: np.ndarray, probabilities: np.ndarray, label_names: Sequence[str], png: str | Path, title: str | None = None
+) -> None:
+    """Confusion matrix: in each cell the share of the true label's clips in percent, and below it their number."""
+    from matplotlib.figure import Figure
+
+    matrix = confusion_matrix(np.asarray(labels), np.asarray(probabilities))
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    count = len(label_names)
+    side = 2.2 + 0.72 * count
+    figure = Figure(figsize=(side, side * 0.92), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(count, count):
+        if matrix[row, column]:
+            colour = "white" if share[row, column] > 0.5 else "black"
+            text = f"{100 * share[row, column]:.0f} %\n{matrix[row, column]}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(count), label_names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), [f"{name} ({n})" for name, n in zip(label_names, matrix.sum(axis=1), strict=True)])
+    axes.set(xlabel="predicted", ylabel="true (clips)", title=title or f"accuracy {np.trace(matrix) / max(matrix.sum(), 1):.3f}")
+    figure.colorbar(image, ax=axes, label="share of the true label", fraction=0.04)
+    _save(figure, png)
+
+
+def _save(figure: object, png: str | Path) -> None:
+    with atomic_path(png) as temporary:
+        # Without the version in the metadata the same run gives the same bytes on the next matplotlib release.
+        figure.savefig(temporary, dpi=110, metadata={"Software": None})

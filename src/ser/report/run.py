@@ -1,0 +1,115 @@
+"""The report of a whole run: oof.csv, report.md, report.json and confusion.png in its folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ser.files import write_csv, write_json, write_text
+from ser.metrics import describe, per_class, scores
+from ser.report.pictures import plot_confusion
+from ser.report.suspicions import suspicions
+from ser.report.tables import markdown_table
+from ser.runs import Run, read_run
+
+FOLD_COLUMNS = ("n", "accuracy", "accuracy_low", "accuracy_high", "majority", "macro_f1", "uar", "log_loss")
+
+
+def run_report(run_folder: str | Path, seed: int = 0) -> dict:
+    """Check a finished run and write its oof.csv, confusion.png, report.json and report.md. Returns what report.json holds.
+
+    Raises UserError when a fold is missing or the files don't hold together (see `ser.runs.read_run`).
+    """
+    run = read_run(run_folder)
+    result = scores(run.labels, run.oof, run.speakers, seed)
+    histories = {fold: pd.read_csv(run.folder / f"fold_{fold}" / "history.csv") for fold in run.folds}
+    report = {
+        "run": run.folder.name,
+        "split": run.split,
+        "fingerprint": run.fingerprint,
+        "oof": result,
+        "folds": [
+            {"fold": fold, "epoch": run.metrics[fold]["epoch"]} | {key: run.metrics[fold]["scores"][key] for key in FOLD_COLUMNS}
+            for fold in run.folds
+        ],
+        "classes": per_class(run.labels, run.oof, run.label_names).to_dict("records"),
+        "dropped": list(run.dropped),
+        "test_clips": len(run.test_ids),
+        "test_prior": list(run.test_prior),
+        "speakers": len(set(run.speakers)) if run.speakers else None,
+        "speakers_in_several_folds": _speakers_in_several_folds(run),
+        "warnings": suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
+    }
+    write_csv(run.folder / "oof.csv", oof_table(run))
+    plot_confusion(run.labels, run.oof, run.label_names, run.folder / "confusion.png", f"{run.folder.name}: out-of-fold predictions")
+    write_json(run.folder / "report.json", report)
+    write_text(run.folder / "report.md", _as_markdown(report))
+    return report
+
+
+def oof_table(run: Run) -> pd.DataFrame:
+    """Columns id, fold, label and p_<label> …: each training clip as predicted by the model that hasn't seen it."""
+    table = pd.DataFrame(run.oof, columns=[f"p_{name}" for name in run.label_names])
+    table.insert(0, "label", run.labels)
+    table.insert(0, "fold", run.fold_of)
+    table.insert(0, "id", run.ids)
+    return table
+
+
+def _speakers_in_several_folds(run: Run) -> int | None:
+    if run.speakers is None:
+        return None
+    folds = pd.Series(run.fold_of).groupby(list(run.speakers)).nunique()
+    return int((folds > 1).sum())
+
+
+def _as_markdown(report: dict) -> str:
+    parts = [
+        f"# {report['run']}",
+        f"Out-of-fold: {describe(report['oof'])}.",
+        *(f"**Warning:** {line}" for line in report["warnings"]),
+        "## How to read these numbers",
+        "\n".join(f"- {line}" for line in _caveats(report)),
+        "## Folds",
+        markdown_table(pd.DataFrame(report["folds"])),
+        "## Labels",
+        markdown_table(pd.DataFrame(report["classes"])),
+        "![confusion matrix](confusion.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _caveats(report: dict) -> list[str]:
+    lines = [
+        f"Split: {report['split']}.",
+        "Each training clip is predicted by the one fold that hasn't trained on it. The epoch of a fold was chosen on the same "
+        "validation part, so fold and out-of-fold scores are slightly optimistic.",
+    ]
+    if report["speakers"] is None:
+        lines.append(
+            "There is no speaker column: a speaker-disjoint split can't be made from the competition's CSV, and clips of one voice are "
+            "probably on both sides. Expect less on new voices. Give a CSV `id,speaker` (--data.speakers) to split by speaker."
+        )
+    elif report["speakers_in_several_folds"]:
+        lines.append(
+            f"{report['speakers_in_several_folds']} of {report['speakers']} speakers are in more than one fold: the score is for known "
+            "voices. Expect less on new ones."
+        )
+    else:
+        lines.append(f"None of the {report['speakers']} speakers is in more than one fold: the score is for voices the model hasn't heard.")
+    lines.append(
+        f"The interval is a 95 % bootstrap by {report['oof']['interval_by']}; majority is the accuracy of always giving the commonest "
+        "label; UAR is the mean recall over labels."
+    )
+    dropped, prior = report["dropped"], report["test_prior"]
+    lines.append(f"Training clips left out as unusable: {len(dropped)}{_statuses(dropped)}.")
+    lines.append(f"Test clips that couldn't be read and were given the prior: {len(prior)} of {report['test_clips']}{_statuses(prior)}.")
+    return lines
+
+
+def _statuses(clips: Sequence[dict]) -> str:
+    counts = Counter(clip["status"] for clip in clips)
+    return f" ({', '.join(f'{count} {status}' for status, count in sorted(counts.items()))})" if counts else ""

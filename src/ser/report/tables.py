@@ -1,0 +1,22 @@
+"""Tables as text."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def text_table(table: pd.DataFrame) -> str:
+    """Aligned columns for the terminal and for logs; fractions with three decimals, missing values as –."""
+    return table.map(_cell).to_string(index=False)
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A Markdown table; numbers as in `text_table`."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.map(_cell).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
