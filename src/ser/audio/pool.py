@@ -1,0 +1,123 @@
+"""Decode many files at once, each in a process that may die.
+
+Damaged files can crash a native decoder or keep it busy for ever. Here that costs one file its status, not the run its
+life. The processes are plain subprocesses, so a script needs no `__main__` guard to use them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+import ser
+from ser.audio.decoding import Clip
+from ser.audio.worker import READY, SECONDS_PER_FILE
+
+FILES_PER_WORKER = 32  # a process starts in a fraction of a second, which is about as many short clips
+AHEAD = 64  # clips decoded but not yet asked for
+
+
+def decode_all(paths: Sequence[str | os.PathLike], min_seconds: float = 0.1, max_seconds: float = 15.0) -> Iterator[Clip]:
+    """Yield the clip of each path, in order. Never raises for a bad file, whatever it does to its decoder."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = max(1, min(processors, 32, len(paths) // FILES_PER_WORKER))
+    idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+    workers = [Worker(min_seconds, max_seconds) for _ in range(count)]
+    for worker in workers:
+        idle.put(worker)
+
+    def decode_one(path: str | os.PathLike) -> Clip:
+        worker = idle.get()
+        try:
+            return worker.decode(path)
+        finally:
+            idle.put(worker)
+
+    # Each thread only waits for its process.
+    with ThreadPoolExecutor(count) as threads:
+        try:
+            waiting = deque()
+            for path in paths:
+                waiting.append(threads.submit(decode_one, path))
+                if len(waiting) >= AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+            for worker in workers:
+                worker.close()
+
+
+class Worker:
+    """One decoding process, started when first needed and started again after a crash."""
+
+    def __init__(self, min_seconds: float, max_seconds: float) -> None:
+        self.settings = {"min_seconds": float(min_seconds), "max_seconds": float(max_seconds)}
+        self.process: subprocess.Popen | None = None
+
+    def decode(self, path: str | os.PathLike) -> Clip:
+        """The clip of a file; a file that kills its decoder twice is undecodable."""
+        for _ in range(2):
+            try:
+                return self._ask(path)
+            except (EOFError, BrokenPipeError):
+                code = self.close()
+                if code == -signal.SIGALRM:
+                    return Clip(None, "undecodable", ("undecodable",), f"not decoded within {SECONDS_PER_FILE} s")
+        return Clip(None, "undecodable", ("undecodable",), f"it crashes the decoder ({_explain(code)})")
+
+    def close(self) -> int:
+        """End the process; returns its exit code."""
+        if self.process is None:
+            return 0
+        process, self.process = self.process, None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        code = process.wait()
+        process.stdout.close()
+        return code
+
+    def _ask(self, path: str | os.PathLike) -> Clip:
+        if self.process is None:
+            self.process = _start()
+        self.process.stdin.write(json.dumps({"path": os.fspath(path), **self.settings}).encode() + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        facts, size = json.loads(line)
+        facts["notes"] = tuple(facts["notes"])
+        if size is None:
+            return Clip(None, **facts)
+        samples = self.process.stdout.read(size)
+        if len(samples) < size:
+            raise EOFError
+        return Clip(np.frombuffer(samples, np.int16), **facts)
+
+
+def _start() -> subprocess.Popen:
+    source = str(Path(ser.__file__).resolve().parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+    # -P: nothing in the current folder can take a library's place. One process uses one core.
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-c", "from ser.audio.worker import main; main()"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)  # noqa: S603
+    if process.stdout.readline() != READY:
+        raise RuntimeError(f"the decoding process doesn't start (exit code {process.wait()}); its message stands above")
+    return process
+
+
+def _explain(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,0 +1,39 @@
+"""The decoding process behind `ser.audio.pool`: reads requests on stdin, answers on stdout.
+
+A request is a line of JSON: {"path", "min_seconds", "max_seconds"}. An answer is a line of JSON (the clip without its
+samples, and their number of bytes) followed by the int16 samples. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+
+from ser.audio.decoding import decode
+
+SECONDS_PER_FILE = 60
+READY = b"ready\n"  # the first line: imports went well, stderr is silent from here on
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this
+    answers = os.fdopen(os.dup(1), "wb")
+    # Native decoders print warnings about every damaged file, some of them on stdout.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    answers.write(READY)
+    answers.flush()
+    for line in sys.stdin.buffer:
+        # The default action of the alarm ends the process even when it hangs inside a native decoder.
+        signal.alarm(SECONDS_PER_FILE)
+        clip = decode(**json.loads(line))
+        signal.alarm(0)
+        facts = {part.name: getattr(clip, part.name) for part in dataclasses.fields(clip) if part.name != "samples"}
+        samples = None if clip.samples is None else clip.samples.tobytes()
+        answers.write(json.dumps([facts, None if samples is None else len(samples)]).encode() + b"\n" + (samples or b""))
+        answers.flush()
