@@ -7,6 +7,7 @@ opens in `pipeline("audio-classification", model=folder)`. `pooling=attentive` p
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from ser.errors import UserError
 from ser.labels import canonical
 from ser.models.base import SerModel, read_card
 from ser.models.checkpoints import checkpoint_folder
-from ser.models.freezing import feature_encoder, freeze, has_final_norm, transformer
+from ser.models.freezing import freeze, has_final_norm, transformer
 from ser.models.frontends import (
     LogMel,
     default_extractor,
@@ -42,7 +43,10 @@ from ser.models.scratch import scratch_config
 
 log = logging.getLogger(__name__)
 
-MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "sew", "sew-d", "wav2vec2-conformer", "whisper")
+# WavLM's attention mixes a boolean mask with a float bias; torch says so at every process start.
+warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
+
+MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "whisper")
 HEAD_FILE = "head.safetensors"
 HEAD_PARTS = ("projector", "classifier", "layer_weights")
 # Clips for a classifier from elsewhere, which doesn't say how long it may listen.
@@ -101,8 +105,9 @@ class EncoderModel(SerModel):
         return self._frozen
 
     def _write(self, folder: Path) -> dict:
-        self.network.save_pretrained(folder)
-        self.extractor.save_pretrained(folder)
+        with _quiet():
+            self.network.save_pretrained(folder)
+            self.extractor.save_pretrained(folder)
         if self.head is None:
             return {
                 "head": "mean",
@@ -136,6 +141,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
     network = _random_network(hub_config) if folder is None else _read_network(folder, hub_config, new_head=True)
     encoder = _encoder_of(network)
     if hub_config.model_type == "whisper":
+        hub_config.use_cache = False  # the decoder's business, and at odds with gradient checkpointing
         extractor = whisper_extractor(extractor, whisper_seconds(hub_config, max_seconds))
         _keep_positions(encoder, extractor)
     else:
@@ -238,7 +244,9 @@ def _check_report(folder: Path, network: PreTrainedModel, report: dict, new_head
         return key.endswith("masked_spec_embed") or (new_head and key.split(".")[0] in HEAD_PARTS)
 
     missing = sorted(key for key in report["missing_keys"] if not expected(key))
-    missing += sorted(f"{key} (given {tuple(given)}, wanted {tuple(wanted)})" for key, given, wanted in report["mismatched_keys"] if not expected(key))
+    for key, given, wanted in report["mismatched_keys"]:
+        if not expected(key):
+            missing.append(f"{key} (shape {tuple(given)}, wanted {tuple(wanted)})")
     if missing:
         only_head = all(key.split(".")[0] in HEAD_PARTS for key in missing)
         hint = (
@@ -319,7 +327,7 @@ def _add_dropout(classifier: nn.Module, probability: float) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' loading bar and its table of missing weights; `_check_report` judges those."""
+    """Without transformers' bars for files and its table of missing weights; `_check_report` judges those."""
     settings = transformers.utils.logging
     level, bar = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()

@@ -163,8 +163,8 @@ def default_extractor(config: PreTrainedConfig) -> SequenceFeatureExtractor:
 
 
 def _receptive_field(config: PreTrainedConfig) -> int:
-    """Samples the convolutions need for one frame (and SEW for one squeezed frame)."""
-    frames = getattr(config, "squeeze_factor", 1)
+    """Samples the convolutions need for one frame."""
+    samples = 1
     for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-        frames = (frames - 1) * stride + kernel
-    return frames
+        samples = (samples - 1) * stride + kernel
+    return samples

@@ -64,8 +64,9 @@ def spec_augment(encoder: PreTrainedModel, batch: dict[str, torch.Tensor]) -> It
         yield batch | {"input_features": WhisperModel._mask_input_features(encoder, batch["input_features"].clone())}
     else:
         frames = int(encoder._get_feat_extract_output_lengths(batch["input_values"].shape[-1]))
-        config.apply_spec_augment = frames >= config.mask_time_length
+        wanted = getattr(config, "apply_spec_augment", True)
+        config.apply_spec_augment = wanted and frames >= config.mask_time_length
         try:
             yield batch
         finally:
-            config.apply_spec_augment = True
+            config.apply_spec_augment = wanted
