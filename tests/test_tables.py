@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser.config import DataConfig
-from ser.data.tables import Dataset, read_dataset
+from ser.data.tables import Dataset, read_dataset, read_paths
 from ser.errors import UserError
 from ser.labels import LABEL_SETS, is_emotion
 
@@ -239,6 +239,13 @@ def test_links_in_a_circle_end(tmp_path):
     assert read(root).train.ids == ("joy/b.wav", "sad/a.wav", "sad/self.wav")
 
 
+def test_a_link_to_a_folder_beside_it_does_not_list_its_clips_twice(tmp_path):
+    root = emotions(tmp_path, *(f"{name}/x.wav" for name in ("sad", "joy", "fear")))
+    for link, target in (("angry", "sad"), ("surprise", "joy"), ("kind", "fear"), ("dry", "fear")):
+        (root / link).symlink_to(target)
+    assert read(root).train.ids == ("fear/x.wav", "joy/x.wav", "sad/x.wav")
+
+
 def test_links_out_of_the_folder_need_permission(tmp_path):
     root = emotions(tmp_path / "data", "sad/a.wav")
     emotions(tmp_path / "elsewhere", "b.wav")
@@ -251,6 +258,18 @@ def test_file_names_in_cp949_are_an_error_that_says_how_to_rename(tmp_path):
     (tmp_path / "sad").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path / "sad") + b"/" + "가".encode("cp949") + b".wav")).touch()
     wrong(tmp_path, "not in UTF-8.*convmv")
+
+
+def test_clips_to_predict_come_from_a_folder_or_a_csv_whatever_their_labels(tmp_path):
+    root = emotions(tmp_path / "any", "b.wav", "deep/a.ogg", "notes.txt")
+    config = DataConfig()
+    assert read_paths(root, config) == ([root / "b.wav", root / "deep/a.ogg"], ["b.wav", "deep/a.ogg"])
+    assert read_paths(csv(tmp_path, "id,path,label\n7,x.wav,whatever\n"), config) == ([tmp_path / "x.wav"], ["7"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no audio below"):
+        read_paths(tmp_path / "empty", config)
+    with pytest.raises(UserError, match="outside its folder"):
+        read_paths(csv(tmp_path, "path\n/etc/passwd\n"), config)
 
 
 # --- paths that leave the folder ---

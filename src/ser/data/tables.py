@@ -17,7 +17,7 @@ import pandas as pd
 from ser.config import DataConfig
 from ser.data.csv_input import CsvInput, check_ids, count, is_missing, read_csv_input, shown
 from ser.data.folders import audio_below
-from ser.data.paths import is_audio_name, resolve_paths
+from ser.data.paths import AUDIO_SUFFIXES, is_audio_name, resolve_paths
 from ser.errors import UserError
 from ser.labels import EMOTIONS, canonical, describe_order, is_emotion, label_set
 
@@ -78,6 +78,17 @@ def read_dataset(config: DataConfig, need_labels: bool = True) -> Dataset:
     if clips:
         return _read_folders(root, clips, config, need_labels)
     raise UserError(_no_data(root))
+
+
+def read_paths(source: Path, config: DataConfig) -> tuple[list[Path], list[str]]:
+    """The audio files behind a folder (all below it) or a CSV (its labels are not looked at), and an id for each."""
+    if source.is_dir():
+        names = audio_below(source, config.allow_absolute_paths)
+        if not names:
+            raise UserError(f"{source}: no audio below this folder ({' '.join(AUDIO_SUFFIXES)}).")
+        return [source / name for name in names], names
+    clips = _read_clips(read_csv_input(source), config)
+    return list(clips.paths), list(clips.ids)
 
 
 def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Dataset:
