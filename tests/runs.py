@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ser.config import Config, DataConfig, save_config
-from ser.files import write_csv, write_json
+from ser.files import read_json, write_csv, write_json
 from ser.metrics import quick_scores, scores
 
 LABELS = ("angry", "fear", "sad", "disgust", "neutral", "happy")
@@ -117,3 +118,25 @@ def probability_table(ids: list[str], probabilities: np.ndarray, label_names: tu
     table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in label_names])
     table.insert(0, "id", ids)
     return table
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    """Overwrite keys of a JSON file."""
+    write_json(path, read_json(path) | changes)
+
+
+def edit_csv(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Replace a CSV by what `change` makes of it."""
+    table = pd.read_csv(path, dtype={"id": str})
+    write_csv(path, change(table))
+
+
+def damage_column(column: str, row: int, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """A change for `edit_csv` that overwrites one cell."""
+
+    def change(table):
+        table = table.astype({column: object})
+        table.loc[row, column] = value
+        return table
+
+    return change

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from runs import LABELS, make_run
+from runs import LABELS, damage_column, edit_csv, edit_json, make_run
 from ser.errors import UserError
-from ser.files import read_json, write_csv, write_json
+from ser.files import read_json
 from ser.report import fold_report, plot_confusion, plot_history, run_report
 from ser.report.suspicions import suspicions
 from ser.runs import read_run
@@ -20,15 +20,6 @@ from ser.runs import read_run
 @pytest.fixture
 def run(tmp_path):
     return make_run(tmp_path / "outputs" / "one")
-
-
-def edit_json(path, **changes):
-    write_json(path, read_json(path) | changes)
-
-
-def edit_csv(path, change):
-    table = pd.read_csv(path, dtype={"id": str})
-    write_csv(path, change(table))
 
 
 def test_oof_has_every_training_clip_once_in_table_order_from_its_own_fold(run):
@@ -153,15 +144,6 @@ def test_dropped_clips_need_no_prediction(run):
         read_run(run)
     edit_json(run / "data.json", dropped=[{"id": lost, "status": "silent"}])
     assert lost not in read_run(run).ids and len(read_run(run).ids) == 59
-
-
-def damage_column(column, row, value):
-    def change(table):
-        table = table.astype({column: object})
-        table.loc[row, column] = value
-        return table
-
-    return change
 
 
 @pytest.mark.parametrize("name", ["valid.csv", "test.csv"])
