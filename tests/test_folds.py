@@ -84,14 +84,14 @@ def test_the_sentence_is_read_off_the_split():
 @pytest.mark.parametrize(
     ("train", "config", "message"),
     [
-        (clips([0] * 9 + [1] * 4 + [2] * 9), FoldsConfig(), r"5 folds, but fewer clips of fear \(4\).*--folds.n to 4 or less"),
+        (clips([0] * 9 + [1] * 4 + [2] * 9), FoldsConfig(), r"5 folds, but fewer clips of fear \(4\).*--cv.n to 4 or less"),
         (
             clips([0] * 9 + [1] + [2] * 3),
             FoldsConfig(),
             r"fear \(1\), sad \(3\)\. Every class needs a clip per fold: add clips of it, take",
         ),
         (clips([0] * 9), FoldsConfig(), "all 9 training clips have one label"),
-        (actors(3), FoldsConfig(), r"5 folds, but 3 speakers.*--folds.split stratified, or set --folds.n to 3 or less"),
+        (actors(3), FoldsConfig(), r"5 folds, but 3 speakers.*--cv.split stratified, or set --cv.n to 3 or less"),
         (actors(1, takes=9), FoldsConfig(), r"5 folds, but 1 speaker\. "),
         (clips([0, 1] * 9), FoldsConfig(split="speaker"), r"--data.speakers"),
         (clips([0] * 9 + [1] * 9 + [2] * 9, [f"S{row % 9}" for row in range(18)] + ["A"] * 9), FoldsConfig(), r"all clips of sad \(fold"),
@@ -147,7 +147,7 @@ def test_a_split_given_by_file_is_used_and_a_split_of_the_run_must_agree_with_it
     own = saved(tmp_path, train, folds)
     assert np.array_equal(read_or_make_folds(own, train, config, 0)[0], folds)
     saved(tmp_path, train, (folds + 1) % 5)
-    with pytest.raises(UserError, match=r"another split than folds\.file"):
+    with pytest.raises(UserError, match=r"another split than cv\.file"):
         read_or_make_folds(own, train, config, 0)
 
 
@@ -161,11 +161,11 @@ def test_a_split_given_by_file_is_used_and_a_split_of_the_run_must_agree_with_it
         ),
         (lambda text: text + "C001,0\n", FoldsConfig(), "1 id more than once: C001"),
         (lambda text: text.replace("id,fold", "id,part"), FoldsConfig(), "no column fold"),
-        (lambda text: text.rsplit("C089,", 1)[0] + "C089,7\n", FoldsConfig(), "fold 7; folds.n is 5, so folds are 0 to 4"),
+        (lambda text: text.rsplit("C089,", 1)[0] + "C089,7\n", FoldsConfig(), "fold 7; cv.n is 5, so folds are 0 to 4"),
         (lambda text: text.rsplit("C089,", 1)[0] + "C089,-1\n", FoldsConfig(), "fold -1"),
         (lambda text: text.rsplit("C089,", 1)[0] + "C089,one\n", FoldsConfig(), "fold one"),
-        (lambda text: text, FoldsConfig(n=4), "fold 4; folds.n is 4"),
-        (lambda text: text, FoldsConfig(n=6), "no clip in fold 5, but folds.n is 6"),
+        (lambda text: text, FoldsConfig(n=4), "fold 4; cv.n is 4"),
+        (lambda text: text, FoldsConfig(n=6), "no clip in fold 5, but cv.n is 6"),
         (lambda text: "", FoldsConfig(), "the file is empty"),
     ],
 )
@@ -185,5 +185,5 @@ def test_a_folds_file_that_mixes_speakers_is_refused_where_speaker_folds_are_ask
 
 
 def test_a_named_folds_file_must_be_there(tmp_path):
-    with pytest.raises(UserError, match=r"folds\.file: .*nowhere\.csv is not a file"):
+    with pytest.raises(UserError, match=r"cv\.file: .*nowhere\.csv is not a file"):
         read_or_make_folds(tmp_path / "folds.csv", actors(), FoldsConfig(file=str(tmp_path / "nowhere.csv")), 0)

@@ -67,7 +67,7 @@ class DataConfig:
 
 @dataclass
 class FoldsConfig:
-    """Folds: how the training clips are split."""
+    """Cross-validation: how the training clips are split."""
 
     n: FoldCount = 5
     """Number of folds."""
@@ -309,7 +309,7 @@ class Config:
     """One experiment."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    folds: FoldsConfig = field(default_factory=FoldsConfig)
+    cv: FoldsConfig = field(default_factory=FoldsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -355,7 +355,9 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespac
         objects = parser.instantiate(namespace)
     except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
         raise UserError(_explain(parser, str(error))) from None
-    given = {part.name: objects[part.name] for part in dataclasses.fields(Config) if part.name in objects}
+    # A command's own argument may have a section's name (`--model FOLDER`): only sections are taken.
+    sections = {part.name: objects.get(part.name) for part in dataclasses.fields(Config)}
+    given = {name: value for name, value in sections.items() if dataclasses.is_dataclass(value)}
     config = Config(**given)
     if config.run.output is None:
         files = [Path(str(path)) for path in (namespace.get("config") or [])]
@@ -365,7 +367,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespac
 
 def save_config(config: Config, path: str | os.PathLike) -> None:
     """Write the whole resolved config as YAML."""
-    write_text(path, yaml.safe_dump(_as_plain(config), sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True))
 
 
 def load_config(path: str | os.PathLike) -> Config:
@@ -374,13 +376,14 @@ def load_config(path: str | os.PathLike) -> Config:
     return config
 
 
-def _as_plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """Dataclasses as plain dicts, lists, strings and numbers, ready for YAML or JSON."""
     if dataclasses.is_dataclass(value):
-        return {part.name: _as_plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
+        return {part.name: as_plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {key: _as_plain(item) for key, item in value.items()}
+        return {key: as_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_as_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     # jsonargparse's restricted numbers are subclasses of int and float, which YAML would tag as objects.
     for plain in (bool, int, float, str):
         if isinstance(value, plain):

@@ -58,14 +58,14 @@ def read_or_make_folds(
     if not path.is_file():
         if config.file is None:
             return make_folds(train, config, seed, label_names)
-        return _checked(Path(config.file), train, config, label_names, "Give another folds.file, or none to make a new split.")
+        return _checked(Path(config.file), train, config, label_names, "Give another cv.file, or none to make a new split.")
     folds, sentence = _checked(
         path, train, config, label_names, "If data or settings changed on purpose, start the run over (--run.start_over true)."
     )
     if config.file is not None:
-        given, _ = _checked(Path(config.file), train, config, label_names, "Give another folds.file.")
+        given, _ = _checked(Path(config.file), train, config, label_names, "Give another cv.file.")
         if not np.array_equal(folds, given):
-            raise UserError(f"{path} holds another split than folds.file {config.file}. Use another --run.output or --run.start_over true.")
+            raise UserError(f"{path} holds another split than cv.file {config.file}. Use another --run.output or --run.start_over true.")
     return folds, sentence
 
 
@@ -81,7 +81,7 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"folds.file: {path} is not a file. It must be a CSV `id,fold`.")
+        raise UserError(f"cv.file: {path} is not a file. It must be a CSV `id,fold`.")
     source = read_csv_input(path)
     found = source.required("id")
     check_ids(found, path)
@@ -96,11 +96,11 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
     allowed = {str(fold): fold for fold in range(n)}
     wrong = sorted({cell for cell in fold_of.values() if cell.strip() not in allowed})
     if wrong:
-        raise UserError(f"{path}: fold {shown(wrong)}; folds.n is {n}, so folds are 0 to {n - 1}. {advice}")
+        raise UserError(f"{path}: fold {shown(wrong)}; cv.n is {n}, so folds are 0 to {n - 1}. {advice}")
     folds = np.array([allowed[fold_of[name].strip()] for name in ids], dtype=np.int64)
     empty = sorted(set(range(n)) - set(folds.tolist()))
     if empty:
-        raise UserError(f"{path}: no clip in fold {shown(empty)}, but folds.n is {n}. Set folds.n to the file's folds. {advice}")
+        raise UserError(f"{path}: no clip in fold {shown(empty)}, but cv.n is {n}. Set cv.n to the file's folds. {advice}")
     return folds
 
 
@@ -121,7 +121,7 @@ def _checked(path: Path, train: Table, config: FoldsConfig, label_names: Sequenc
     if config.split == "speaker":
         _check_speakers_known(train)
         if shared := _speakers_in_folds(train, folds)[1]:
-            raise UserError(f"{path}: {shared} speakers are in more than one fold, but folds.split is speaker. {advice}")
+            raise UserError(f"{path}: {shared} speakers are in more than one fold, but cv.split is speaker. {advice}")
     _check_trainable(train, folds, config, label_names)
     return folds, f"{describe_split(train, folds)} (read from {path.name})"
 
@@ -133,7 +133,7 @@ def _check_possible(train: Table, config: FoldsConfig, by_speaker: bool, label_n
     few = [f"{_name(label, label_names)} ({n})" for label, n in zip(values, counts, strict=True) if n < config.n]
     if few:
         raise UserError(
-            f"folds.n: {config.n} folds, but fewer clips of {shown(few, 20)}. Every class needs a clip per fold: "
+            f"cv.n: {config.n} folds, but fewer clips of {shown(few, 20)}. Every class needs a clip per fold: "
             f"add clips of it, take the class out{_or_fewer_folds(int(counts.min()))}."
         )
     if by_speaker:
@@ -141,8 +141,8 @@ def _check_possible(train: Table, config: FoldsConfig, by_speaker: bool, label_n
         speakers = len(set(train.speakers))
         if speakers < config.n:
             raise UserError(
-                f"folds.n: {config.n} folds, but {speakers} speaker{'' if speakers == 1 else 's'}. Split without regard to speakers "
-                f"with --folds.split stratified{_or_fewer_folds(speakers)}."
+                f"cv.n: {config.n} folds, but {speakers} speaker{'' if speakers == 1 else 's'}. Split without regard to speakers "
+                f"with --cv.split stratified{_or_fewer_folds(speakers)}."
             )
 
 
@@ -154,15 +154,14 @@ def _check_labels_known(train: Table) -> None:
 def _check_speakers_known(train: Table) -> None:
     if train.speakers is None:
         raise UserError(
-            "folds.split: speaker needs to know the speakers. Give a CSV `id,speaker` with --data.speakers, "
-            "or use --folds.split stratified."
+            "cv.split: speaker needs to know the speakers. Give a CSV `id,speaker` with --data.speakers, or use --cv.split stratified."
         )
 
 
 def _check_trainable(train: Table, folds: np.ndarray, config: FoldsConfig, label_names: Sequence[str]) -> None:
     """Every class in at least two folds: else the model of one fold never hears what it is asked about."""
     if len(np.unique(folds)) < config.n:
-        raise UserError(f"folds.n: {config.n} folds can't be made of so few speakers: some fold stays empty. Set --folds.n lower.")
+        raise UserError(f"cv.n: {config.n} folds can't be made of so few speakers: some fold stays empty. Set --cv.n lower.")
     stuck = [
         f"{_name(label, label_names)} (fold {folds[train.labels == label][0]})"
         for label in np.unique(train.labels)
@@ -171,12 +170,12 @@ def _check_trainable(train: Table, folds: np.ndarray, config: FoldsConfig, label
     if stuck:
         raise UserError(
             f"folds: all clips of {shown(stuck, 20)} are in one fold, so its model would be trained without that class. "
-            "Few speakers have it: add clips of other speakers, or use --folds.split stratified."
+            "Few speakers have it: add clips of other speakers, or use --cv.split stratified."
         )
 
 
 def _or_fewer_folds(most: int) -> str:
-    return f", or set --folds.n to {most} or less" if most >= 2 else ""
+    return f", or set --cv.n to {most} or less" if most >= 2 else ""
 
 
 def _stratified(train: Table, folds: np.ndarray) -> bool:

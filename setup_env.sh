@@ -1,0 +1,40 @@
+# Sourced by train.sh and test.sh: makes .venv, installs what changed, and sets $PYTHON.
+#   SER_ENV=active   use the Python on the PATH and its torch (rented GPU images bring their own)
+# Usage: prepare_environment requirements.txt [more requirement files]
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+
+prepare_environment() {
+    local stamp wanted
+    if [ "${SER_ENV:-}" = active ]; then
+        PYTHON=$(command -v python3 || command -v python)
+        stamp="${XDG_CACHE_HOME:-$HOME/.cache}/ser-$(printf '%s' "$PWD $PYTHON" | cksum | cut -d' ' -f1)"
+        mkdir -p "$(dirname "$stamp")"
+    else
+        PYTHON="$PWD/.venv/bin/python"
+        stamp="$PWD/.venv/installed-$(printf '%s' "$*" | cksum | cut -d' ' -f1)"
+        if [ ! -x "$PYTHON" ]; then
+            say "making .venv"
+            python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+                { echo "error: Python 3.11 or newer is needed, but python3 is $(python3 --version 2>&1)" >&2; return 2; }
+            python3 -m venv .venv
+        fi
+    fi
+    wanted=$(cat "$@" pyproject.toml | cksum)
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        say "packages: as installed before ($PYTHON)"
+    else
+        say "packages: installing $* (about two minutes the first time)"
+        local files=()
+        for file in "$@"; do files+=(-r "$file"); done
+        if [ "${SER_ENV:-}" = active ] && "$PYTHON" -c 'import torch' 2>/dev/null; then
+            # Keep the image's own torch: it fits its GPU driver.
+            grep -hv '^torch==' "$@" > "$stamp.txt"
+            files=(-r "$stamp.txt")
+        fi
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check "${files[@]}"
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+        printf '%s\n' "$wanted" > "$stamp"
+    fi
+    export PYTHON
+}

@@ -1,0 +1,293 @@
+"""The training loop of one fold, from its last checkpoint to its best epoch.
+
+Everything random is seeded by name just before it happens (weights by fold, order by epoch, augmentation by
+clip, dropout by batch), so the loop has no random state to carry: an interrupted run continues into the
+same numbers as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ser.augment import Augmenter
+from ser.config import Config
+from ser.data.batches import PreparedClips, load_batches, training_groups
+from ser.data.store import ClipStore
+from ser.device import make_accelerator, peak_memory_mb
+from ser.errors import Interrupted, UserError
+from ser.inference import predict_probabilities
+from ser.metrics import quick_scores, selection_value
+from ser.models.base import SerModel
+from ser.seeds import seed_of
+from ser.training.checkpoint import Checkpoints
+from ser.training.objective import Objective
+from ser.training.optimizer import build_optimizer, rate_factor, set_rates, warmup_steps
+from ser.training.stopping import Stopper
+
+
+@dataclass
+class FoldData:
+    """The clips of one fold. Rows index ids, labels and the store alike."""
+
+    store: ClipStore
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    train_rows: np.ndarray
+    valid_rows: np.ndarray
+    seed: int
+
+
+@dataclass
+class Progress:
+    """How far a fold has come: all that a checkpoint holds besides tensors."""
+
+    batch_size: int
+    accumulation: int
+    epoch: int = 1
+    step: int = 0
+    global_step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    clips: int = 0
+    best_epoch: int = 0
+    best_value: float | None = None
+    history: list[dict] = field(default_factory=list)
+    timing: list[dict] = field(default_factory=list)
+    seconds: float = 0.0
+    memory_retries: list[str] = field(default_factory=list)
+    scaler: dict | None = None
+
+    def is_over(self, config: Config) -> bool:
+        patience = config.train.early_stopping
+        return self.epoch > config.train.epochs or bool(patience and self.epoch - 1 - self.best_epoch >= patience)
+
+
+class Trainer:
+    """Trains one fold; `fit` is the list of steps."""
+
+    def __init__(
+        self,
+        model: SerModel,
+        data: FoldData,
+        config: Config,
+        checkpoints: Checkpoints,
+        stopper: Stopper,
+        on_epoch: Callable[[dict], None] = lambda row: None,
+        title: str = "",
+    ):
+        """on_epoch: called with every finished epoch's history row (tracking); title: shown at the progress bar."""
+        self.accelerator = make_accelerator(config.train.precision)
+        self.model = model.to(self.accelerator.device)
+        self.data, self.config, self.train = data, config, config.train
+        self.checkpoints, self.stopper, self.on_epoch, self.title = checkpoints, stopper, on_epoch, title
+        self.optimizer = build_optimizer(model, self.train)
+        self.prepared_optimizer = self.accelerator.prepare(self.optimizer)
+        self.objective = Objective(data.labels[data.train_rows], len(model.label_names), self.train, self.accelerator.device)
+        self.augmenter = Augmenter(config.augment)
+        self.group_size = self.train.batch_size * self.train.accumulation
+        self.last_saved = time.monotonic()
+
+    def fit(self) -> Progress:
+        """Train until the last epoch or early stopping; leaves the best epoch's weights in the model.
+
+        Raises Interrupted (after writing a checkpoint) when the stopper says so.
+        """
+        self.progress = self._restore()
+        steps_per_epoch = len(self._groups(1))
+        self.total_steps = steps_per_epoch * self.train.epochs
+        self.warmup = warmup_steps(self.train, self.total_steps)
+        clips_before = (self.progress.epoch - 1) * len(self.data.train_rows) + self.progress.clips
+        with tqdm(
+            total=self.train.epochs * len(self.data.train_rows),
+            initial=clips_before,
+            unit="clip",
+            desc=self.title,
+            disable=None,
+            leave=False,
+        ) as self.bar:
+            while not self.progress.is_over(self.config):
+                self._train_epoch()
+                self._finish_epoch()
+        self.checkpoints.load_best(self.model, self.progress.best_epoch)
+        return self.progress
+
+    def _restore(self) -> Progress:
+        state, messages = self.checkpoints.restore(self.model, self.optimizer)
+        for message in messages:
+            tqdm.write(message)
+        if state is None:
+            return Progress(self.train.batch_size, self.train.accumulation)
+        progress = Progress(**{name: state[name] for name in Progress.__dataclass_fields__})
+        if progress.scaler and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(progress.scaler)
+        tqdm.write(f"{self.title}: going on from epoch {progress.epoch}, step {progress.step}")
+        return progress
+
+    def _groups(self, epoch: int) -> list[list[int]]:
+        return training_groups(self.data.store.frames, self.data.train_rows, self.group_size, seed_of(self.data.seed, "order", epoch))
+
+    def _train_epoch(self) -> None:
+        """The rest of the current epoch; after a lack of memory, the same step again in smaller batches."""
+        groups = self._groups(self.progress.epoch)
+        while self.progress.step < len(groups):
+            try:
+                self._run_groups(groups[self.progress.step :])
+            except torch.OutOfMemoryError as error:
+                self._after_memory_error(groups[self.progress.step], error)
+            except RuntimeError as error:
+                # A signal to the whole process group ends the loader's workers too.
+                if self.stopper.reason is None or "DataLoader" not in str(error):
+                    raise
+                self._stop_if_asked()
+
+    def _run_groups(self, groups: list[list[int]]) -> None:
+        size = self.progress.batch_size
+        batches = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
+        clips = PreparedClips(self.data.store, self.model.frontend, self.augmenter, self.data.ids, self.data.seed, self.progress.epoch)
+        loader = iter(load_batches(clips, batches, self.train.workers))
+        self.model.train()
+        for group in groups:
+            started = time.monotonic()
+            self._optimizer_step(group, loader)
+            self.progress.seconds += time.monotonic() - started
+            self._checkpoint_if_due()
+            self._stop_if_asked()
+
+    def _optimizer_step(self, group: list[int], loader) -> None:
+        progress = self.progress
+        set_rates(self.optimizer, rate_factor(progress.global_step, self.total_steps, self.warmup, self.train.schedule))
+        self.prepared_optimizer.zero_grad()
+        loss_sum, correct = 0.0, 0
+        for start in range(0, len(group), progress.batch_size):
+            rows, batch = next(loader)
+            seed = seed_of(self.data.seed, "batch", progress.epoch, progress.step, start)
+            loss, hits = self._forward_backward(rows, batch, len(group), seed)
+            loss_sum, correct = loss_sum + loss, correct + hits
+        if not np.isfinite(loss_sum):
+            raise UserError(
+                f"the loss became {loss_sum} in epoch {progress.epoch}, step {progress.step}. Try a lower train.learning_rate and "
+                "train.head_learning_rate, more train.warmup, or train.precision fp32."
+            )
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
+        self.prepared_optimizer.step()
+        progress.loss_sum += loss_sum
+        progress.correct += correct
+        progress.clips += len(group)
+        progress.step += 1
+        progress.global_step += 1
+        self.bar.update(len(group))
+        self.bar.set_postfix(
+            epoch=progress.epoch, loss=progress.loss_sum / progress.clips, acc=progress.correct / progress.clips, refresh=False
+        )
+
+    def _forward_backward(self, rows: np.ndarray, batch: dict, group_clips: int, seed: int) -> tuple[float, int]:
+        """One batch of a step. Returns its summed loss and the number of clips it got right."""
+        seed_everything(seed)
+        device = self.accelerator.device
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        labels = torch.as_tensor(self.data.labels[rows], device=device)
+        batch, targets = self.objective.mix(batch, self.objective.targets(labels), seed)
+        with self.accelerator.autocast():
+            logits = self.model(**batch)
+        loss = self.objective.loss_sum(logits, targets)
+        self.accelerator.backward(loss / group_clips)
+        return float(loss.detach()), int((logits.argmax(-1) == targets.argmax(-1)).sum())
+
+    def _finish_epoch(self) -> None:
+        """Judge the epoch on the validation part, keep it if it is the best, and start the next."""
+        progress, started = self.progress, time.monotonic()
+        probabilities = predict_probabilities(
+            self.model, self.data.store, self.data.valid_rows, self.train.eval_batch_size, self.accelerator, self.train.workers
+        )
+        scores = quick_scores(self.data.labels[self.data.valid_rows], probabilities)
+        factor = rate_factor(max(0, progress.global_step - 1), self.total_steps, self.warmup, self.train.schedule)
+        rates = set_rates(self.optimizer, factor)
+        row = {
+            "epoch": progress.epoch,
+            "train_loss": progress.loss_sum / progress.clips,
+            "train_accuracy": progress.correct / progress.clips,
+            "valid_loss": scores["log_loss"],
+            "valid_accuracy": scores["accuracy"],
+            "valid_macro_f1": scores["macro_f1"],
+            "valid_uar": scores["uar"],
+            "encoder_lr": rates.get("encoder", 0.0),
+            "head_lr": rates.get("head", 0.0),
+        }
+        progress.history.append(row)
+        progress.timing.append(
+            {
+                "epoch": progress.epoch,
+                "train_seconds": progress.seconds,
+                "valid_seconds": time.monotonic() - started,
+                "clips_per_second": progress.clips / max(progress.seconds, 1e-9),
+                "peak_memory_mb": peak_memory_mb(self.accelerator.device),
+            }
+        )
+        value = selection_value(self.train.metric, scores | {"loss": scores["log_loss"]})
+        best = progress.best_value is None or value > progress.best_value + self.train.min_improvement
+        if best:
+            self.checkpoints.save_best(self.model, progress.epoch)
+            progress.best_epoch, progress.best_value = progress.epoch, float(value)
+        self.on_epoch(row)
+        tqdm.write(
+            f"{self.title} epoch {progress.epoch:3d}/{self.train.epochs}"
+            f"  train loss {row['train_loss']:.3f} acc {row['train_accuracy']:.3f}"
+            f"  valid loss {row['valid_loss']:.3f} acc {row['valid_accuracy']:.3f} F1 {row['valid_macro_f1']:.3f}"
+            f"  {progress.timing[-1]['clips_per_second']:.0f} clips/s{'  best' if best else ''}"
+        )
+        self.progress = replace(progress, epoch=progress.epoch + 1, step=0, loss_sum=0.0, correct=0, clips=0, seconds=0.0)
+
+    def _checkpoint_if_due(self) -> None:
+        every = self.config.run.checkpoint_steps
+        by_steps = every is not None and self.progress.global_step % every == 0
+        if by_steps or time.monotonic() - self.last_saved >= 60 * self.config.run.checkpoint_minutes:
+            self._save()
+
+    def _save(self) -> None:
+        scaler = self.accelerator.scaler
+        self.progress.scaler = scaler.state_dict() if scaler is not None else None
+        self.checkpoints.save(self.model, self.optimizer, asdict(self.progress))
+        self.last_saved = time.monotonic()
+
+    def _stop_if_asked(self) -> None:
+        if (reason := self.stopper.reason) is not None:
+            self._save()
+            raise Interrupted(
+                f"{reason}. {self.title}: saved at epoch {self.progress.epoch}, step {self.progress.step}; "
+                "run the same command again to go on."
+            )
+
+    def _after_memory_error(self, group: list[int], error: torch.OutOfMemoryError) -> None:
+        """Halve the batch and double the accumulation where that is allowed; else say which batch did it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        size = self.progress.batch_size
+        seconds = self.data.store.frames[group].max() / 16_000
+        where = f"epoch {self.progress.epoch}, step {self.progress.step}"
+        what = f"out of memory at train.batch_size {size} with clips of up to {seconds:.1f} s ({where})"
+        if self.config.run.on_out_of_memory == "halve" and size > 1:
+            self.progress.batch_size = size // 2
+            self.progress.accumulation = -(-self.group_size // self.progress.batch_size)
+            self.progress.memory_retries.append(what)
+            tqdm.write(f"{what}: going on with batch_size {self.progress.batch_size}; the effective batch stays {self.group_size}")
+            return
+        raise UserError(
+            f"{what}.\nTry --train.batch_size {max(1, size // 2)} --train.accumulation {self.train.accumulation * 2} "
+            "(the same effective batch), --model.gradient_checkpointing true, --train.precision bf16, a smaller --data.max_seconds, or let the run do it: "
+            "--run.on_out_of_memory halve."
+        ) from error
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch (dropout, layer drop), numpy (transformers' SpecAugment) and random."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - transformers' SpecAugment draws from the global state
+    torch.manual_seed(seed)

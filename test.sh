@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Set-up, lint and tests. Words given go to pytest: bash test.sh -k folds; the slow ones: bash test.sh -m slow
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source ./setup_env.sh
+prepare_environment requirements.txt requirements-dev.txt
+say "ruff"
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+say "pytest"
+exec "$PYTHON" -m pytest "$@"

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# From a fresh clone to a submission.
+#   bash train.sh                                              demo data, five folds, ensemble → submissions/demo.csv (CPU, minutes)
+#   bash train.sh configs/wav2vec2_base.yaml                   the same on the real data in input/
+#   bash train.sh configs/A.yaml configs/B.yaml --data.root D  several experiments, blended; other words go to every training
+# Run it again after any interruption: what is finished is skipped, the rest goes on.
+# SER_ENV=active uses the active Python and its torch instead of making .venv.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source ./setup_env.sh
+SER_STARTED=$(date +%s)  # a --run.time_budget counts for the whole script
+export SER_STARTED
+
+configs=() options=()
+for word in "$@"; do
+    case "$word" in
+        -h | --help) sed -n '2,7s/^# \?//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+        --run.output*) echo "error: train.sh names the outputs after the configs; for --run.output use python -m ser.train" >&2; exit 2 ;;
+        --*) options+=("$word") ;;
+        *.yaml | *.yml) if [ ${#options[@]} -eq 0 ]; then configs+=("$word"); else options+=("$word"); fi ;;
+        *) options+=("$word") ;;
+    esac
+done
+for config in ${configs[@]+"${configs[@]}"}; do
+    [ -f "$config" ] || { echo "error: no such config: $config. There are: $(ls configs/*.yaml | tr '\n' ' ')" >&2; exit 2; }
+done
+
+# Python gets the signal, writes its checkpoint and leaves; then this script leaves with its exit code.
+run() {
+    "$PYTHON" -m "$@" &
+    local child=$!
+    trap 'kill -TERM $child 2>/dev/null' TERM HUP INT
+    local code=0
+    wait "$child" || code=$?
+    while kill -0 "$child" 2>/dev/null; do code=0; wait "$child" || code=$?; done
+    trap - TERM HUP INT
+    if [ "$code" -ne 0 ]; then
+        [ "$code" -eq 75 ] && say "stopped early; the same command goes on: bash train.sh $arguments"
+        exit "$code"
+    fi
+}
+arguments="$*"
+
+prepare_environment requirements.txt
+if [ ${#configs[@]} -eq 0 ]; then
+    configs=(configs/demo.yaml)
+    say "demo: no config was given"
+    [ -f input/train.csv ] && say "input/ holds real data: bash train.sh configs/wav2vec2_base.yaml trains on it"
+    run ser.make_demo --output input/demo
+fi
+
+outputs=() names=()
+for config in "${configs[@]}"; do
+    name=$(basename "${config%.*}")
+    say "training $name"
+    run ser.train --config "$config" ${options[@]+"${options[@]}"}
+    outputs+=("outputs/$name")
+    names+=("$name")
+done
+name=$(IFS=+; printf '%s' "${names[*]}" | cut -c1-100)
+say "ensemble of ${#outputs[@]} run(s)"
+run ser.ensemble "${outputs[@]}" --output "submissions/$name.csv"
