@@ -11,18 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
-from scipy.stats import gmean
 from sklearn.metrics import accuracy_score, log_loss
 
-from runs import LABELS, damage_column, edit_csv, edit_json, make_run, predictions
+from runs import LABELS, damage_column, edit_csv, edit_json, make_run
 from ser import ensemble
 from ser.blending import blend_runs
-from ser.blending.blend import error_correlation
 from ser.blending.members import read_members
-from ser.blending.methods import METHODS, fit_weights, nested_predictions, nesting_groups
+from ser.blending.methods import METHODS, nested_predictions
+from ser.blending.submission import make_submission
 from ser.errors import UserError
 from ser.files import read_json, write_csv
 
@@ -202,36 +200,18 @@ def test_different_folds_are_blended_with_a_warning_and_scores_stay_per_clip(tmp
     assert "as the runs' folds differ" in blend_runs(runs, output, "weighted")["estimate"]
 
 
-# --- methods ---
+def test_random_and_speaker_disjoint_runs_together_are_warned_of(two, output):
+    edit_json(two[1] / "data.json", split="3-fold, speaker-disjoint")
+    warnings = blend_runs(two, output)["warnings"]
+    assert any("split differently (3-fold, stratified by label; 3-fold, speaker-disjoint)" in line for line in warnings)
 
 
-def random_members(seed, count, clips=60, classes=6):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, clips)
-    return np.stack([predictions(labels, classes, skill, rng) for skill in rng.uniform(0, 2.5, count)]), labels
+def test_speakers_known_to_one_run_serve_the_interval_of_all(tmp_path, output):
+    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", seed=1, speakers=6)]
+    assert blend_runs(runs, output)["oof"]["interval_by"] == "speaker"
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10_000), count=st.integers(1, 6))
-def test_weights_lie_on_the_simplex_and_predictions_are_distributions(seed, count):
-    oof, labels = random_members(seed, count)
-    for method, fit in METHODS.items():
-        fitted = fit(oof, labels)
-        blended = fitted.predict(oof)
-        assert (blended >= 0).all() and blended.sum(axis=1) == pytest.approx(np.ones(len(labels))), method
-        if fitted.weights is not None:
-            assert (fitted.weights >= 0).all() and fitted.weights.sum() == pytest.approx(1)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10_000), count=st.integers(1, 5))
-def test_blend_of_identical_members_is_the_member(seed, count):
-    oof, labels = random_members(seed, 1)
-    copies = np.repeat(oof, count, axis=0)
-    for method in ("mean", "gmean"):
-        assert METHODS[method](copies, labels).predict(copies) == pytest.approx(oof[0], abs=2e-6)
-    # Learned weights may sharpen the member, never reorder its labels.
-    assert (fit_weights(copies, labels).predict(copies).argmax(axis=1) == oof[0].argmax(axis=1)).all()
+# --- learned methods ---
 
 
 def test_blend_of_identical_runs_gives_the_submission_of_the_run(tmp_path, output):
@@ -242,63 +222,6 @@ def test_blend_of_identical_runs_gives_the_submission_of_the_run(tmp_path, outpu
     for method in ("mean", "gmean", "weighted"):
         blend_runs([run, tmp_path / "b"], output, method)
         assert output.read_bytes() == alone
-
-
-def test_geometric_mean_equals_scipys():
-    oof, labels = random_members(1, 4)
-    expected = gmean(oof, axis=0)
-    assert METHODS["gmean"](oof, labels).predict(oof) == pytest.approx(expected / expected.sum(axis=1, keepdims=True), rel=1e-9)
-
-
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10_000))
-def test_learned_weights_reach_the_least_log_loss_a_search_finds(seed):
-    oof, labels = random_members(seed, 2, clips=120)
-
-    def loss(first, second):
-        pooled = oof[0] ** first * oof[1] ** second
-        return log_loss(labels, pooled / pooled.sum(axis=1, keepdims=True), labels=range(6))
-
-    def best_for(first):
-        return minimize_scalar(lambda second: loss(first, second), bounds=(0, 5), method="bounded").fun
-
-    searched = minimize_scalar(best_for, bounds=(0, 5), method="bounded").fun
-    ours = log_loss(labels, fit_weights(oof, labels).predict(oof), labels=range(6))
-    assert ours <= searched + 1e-4
-
-
-def test_member_that_guesses_gets_almost_no_weight():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 6, 2000)
-    oof = np.stack([predictions(labels, 6, skill, rng) for skill in (2.0, 0.0)])
-    assert fit_weights(oof, labels).weights[1] < 0.03
-
-
-def test_members_that_are_always_wrong_still_give_a_blend():
-    labels = np.arange(60) % 6
-    oof = np.stack([predictions((labels + shift) % 6, 6, 6.0, np.random.default_rng(shift)) for shift in (1, 2)])
-    assert fit_weights(oof, labels).weights == pytest.approx([0.5, 0.5])
-
-
-def test_nested_estimate_never_sees_the_labels_of_the_clips_it_judges():
-    oof, labels = random_members(2, 3)
-    groups = np.arange(60) % 4
-    changed = np.where(groups == 2, (labels + 1) % 6, labels)
-    for method in METHODS:
-        before = nested_predictions(method, oof, labels, groups)
-        after = nested_predictions(method, oof, changed, groups)
-        assert np.array_equal(before[groups == 2], after[groups == 2])
-        if method in ("weighted", "stack"):
-            assert not np.array_equal(before[groups != 2], after[groups != 2])
-
-
-def test_stacking_on_noise_scores_chance_when_nested_though_it_fits_its_own_clips():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 6, 300)
-    oof = np.stack([predictions(labels, 6, 0.0, rng) for _ in range(8)])
-    nested = nested_predictions("stack", oof, labels, np.arange(300) % 5)
-    assert (METHODS["stack"](oof, labels).predict(oof).argmax(axis=1) == labels).mean() > 0.3
-    assert (nested.argmax(axis=1) == labels).mean() < 0.25
 
 
 def test_reported_score_of_learned_methods_is_the_nested_one(two, output):
@@ -315,32 +238,6 @@ def test_learned_method_that_loses_against_the_mean_says_so(tmp_path, output):
     record = blend_runs(runs, output, "stack")
     assert record["gain_over_plain_mean"]["difference"] < 0
     assert any("stack isn't worth it here" in line for line in record["warnings"])
-
-
-def test_label_missing_from_the_other_folds_gets_probability_zero_by_stacking():
-    oof, labels = random_members(3, 2)
-    nested = nested_predictions("stack", oof, labels, (labels < 2).astype(int))
-    assert (nested[labels < 2][:, :2] == 0).all() and (nested[labels >= 2][:, 2:] == 0).all()
-    assert nested.sum(axis=1) == pytest.approx(np.ones(60))
-
-
-def test_nesting_holds_out_speakers_when_folds_differ_and_speakers_are_known():
-    folds = np.array([np.arange(40) % 4, np.arange(40) // 10])
-    speakers = [f"s{i % 7}" for i in range(40)]
-    groups, sentence = nesting_groups(folds, speakers)
-    assert "speakers" in sentence
-    assert all(len(set(groups[np.array(speakers) == name])) == 1 for name in set(speakers))
-    assert len(set(groups.tolist())) == 5
-
-
-def test_error_correlation_equals_numpys_and_is_none_for_a_member_without_errors():
-    oof, labels = random_members(5, 3)
-    oof = np.concatenate([oof, np.eye(6)[labels][None]])
-    wrong = (oof.argmax(axis=2) != labels).astype(float)
-    ours = error_correlation(oof, labels)
-    assert ours[0][2] == pytest.approx(np.corrcoef(wrong[0], wrong[2])[0, 1])
-    assert ours[0][3] is None and ours[3][3] is None
-    assert len(error_correlation(oof[:1], labels)) == 1
 
 
 # --- what is refused, with nothing written ---
@@ -458,6 +355,31 @@ def test_sample_can_be_named_and_wins_over_the_data_folder(two, output, tmp_path
     own.write_bytes(b"\xef\xbb\xbf" + own.read_bytes())  # as Excel saves it
     blend_runs(two, output, sample=own)
     assert list(pd.read_csv(output)["id"]) == ids
+
+
+CELLS = st.one_of(
+    st.sampled_from(["id", "label", "a", "b", "0", "5", "6", "-1", "9" * 5000, "sad", "", "nan", '"', "=1+1", "\x00", "é"]),
+    st.text(max_size=4),
+)
+ANY_TABLE = st.lists(st.lists(CELLS, min_size=1, max_size=3), max_size=4)
+NEARLY_RIGHT = st.lists(st.tuples(st.sampled_from("aabbc"), CELLS), min_size=1, max_size=3).map(lambda rows: [("id", "label"), *rows])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(st.binary(max_size=60), ANY_TABLE, NEARLY_RIGHT))
+@example([("id", "label"), ("b", "0"), ("a", "5")])
+@example([("id", "label"), ("b", "sad"), ("a", "sad")])
+def test_sample_of_any_content_gives_a_whole_submission_or_one_message(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any_sample.csv"
+    text = content if isinstance(content, bytes) else "\n".join(",".join(row) for row in content).encode("utf-8", "surrogatepass")
+    path.write_bytes(text)
+    try:
+        made = make_submission(path, ("a", "b"), np.array([2, 5]), LABELS)
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        right = {"a": (2, "sad"), "b": (5, "happy")}
+        assert sorted(made["id"]) == ["a", "b"] and all(row.label in right[row.id] for row in made.itertuples())
 
 
 def test_a_refused_blend_leaves_an_earlier_submission_alone(two, output):

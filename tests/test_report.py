@@ -66,8 +66,23 @@ def test_report_counts_clips_dropped_and_clips_given_the_prior(tmp_path):
 def test_known_speakers_give_an_interval_by_speaker_and_are_counted_across_folds(tmp_path):
     random = run_report(make_run(tmp_path / "random", speakers=5))
     assert random["oof"]["interval_by"] == "speaker"
-    assert random["speakers"] == 5 and random["speakers_in_several_folds"] == 5
+    assert random["speakers"] == 5 and {leak["kind"] for leak in random["leaks"]} == {"speaker_across_folds"}
     assert "5 of 5 speakers are in more than one fold" in (tmp_path / "random" / "report.md").read_text(encoding="utf-8")
+
+
+def test_same_audio_on_both_sides_is_found_and_warned_of(run):
+    data = read_json(run / "data.json")
+    fold_of = pd.read_csv(run / "folds.csv").set_index("id")["fold"]
+    first, other = data["train"][0], next(clip for clip in data["train"] if fold_of[clip["id"]] != fold_of["TRAIN_0000"])
+    other["audio_hash"] = first["audio_hash"]
+    data["test"][2]["audio_hash"] = data["train"][30]["audio_hash"]
+    edit_json(run / "data.json", **data)
+    report = run_report(run)
+    found = {leak["kind"]: leak["ids"] for leak in report["leaks"]}
+    assert found["train_test"] == [data["train"][30]["id"], "TEST_0002"]
+    assert found["across_folds"] == ["TRAIN_0000", other["id"]]
+    text = (run / "report.md").read_text(encoding="utf-8")
+    assert "**Warning:** same audio in train and test: 1" in text and "same audio in several folds" in text
 
 
 def test_report_is_the_same_when_made_again(run):
@@ -183,6 +198,11 @@ def test_file_cut_short_by_a_crash_is_refused(run):
         (lambda run: (run / "data.json").unlink(), r"data\.json is missing"),
         (lambda run: (run / "data.json").write_text("{"), r"data\.json can't be read"),
         (lambda run: (run / "data.json").write_text("{}"), r"data\.json lacks fingerprint, label_names"),
+        (lambda run: edit_json(run / "data.json", test=[{"id": "x"}]), r"KeyError: 'audio_hash'"),
+        (lambda run: edit_json(run / "data.json", train=[{"id": "x", "label": "sad", "audio_hash": ""}]), "isn't as"),
+        (lambda run: edit_json(run / "data.json", train=[{"id": 7, "label": 0, "audio_hash": ""}]), "must be text"),
+        (lambda run: edit_json(run / "data.json", label_names=["a"]), "need labels from 0 to 0"),
+        (lambda run: edit_csv(run / "folds.csv", damage_column("fold", 0, 10**30)), "isn't a whole number"),
         (lambda run: (run / "folds.csv").unlink(), r"folds\.csv: no such file"),
         (lambda run: (run / "folds.csv").write_text("id,part\nTRAIN_0000,1\n"), "id, fold are expected"),
         (lambda run: edit_csv(run / "folds.csv", damage_column("fold", 0, "x")), "isn't a whole number"),

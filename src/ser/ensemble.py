@@ -55,7 +55,8 @@ def summary(record: dict) -> str:
             "weight": [run["weight"] for run in runs],
         }
     )
-    lines = [f"out-of-fold scores of {len(runs)} run{'s' * (len(runs) > 1)}, split {record['split']}:", text_table(members)]
+    splits = "; ".join(dict.fromkeys(run["split"] for run in runs))
+    lines = [f"out-of-fold scores of {len(runs)} run{'s' * (len(runs) > 1)} (split: {splits})", text_table(members)]
     if len(runs) > 1:
         numbers = [f"({number})" for number in range(1, len(runs) + 1)]
         correlation = pd.DataFrame(record["error_correlation"], columns=numbers)

@@ -13,8 +13,6 @@ import pandas as pd
 
 from ser.errors import UserError
 
-SELECTION_METRICS = ("accuracy", "macro_f1", "uar", "loss")
-
 
 def scores(
     labels: np.ndarray,
@@ -100,7 +98,7 @@ def majority_baseline(labels: np.ndarray) -> float:
 def selection_value(metric: str, valid: Mapping[str, float]) -> float:
     """The number by which epochs are compared, higher is better.
 
-    metric: one of SELECTION_METRICS. valid: keys accuracy, macro_f1, uar and loss (whichever is asked for).
+    metric: accuracy, macro_f1, uar or loss. valid: keys accuracy, macro_f1, uar and loss (whichever is asked for).
     """
     return -valid["loss"] if metric == "loss" else valid[metric]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser.data.csv_input import read_csv_input, shown
 from ser.errors import UserError
 from ser.files import read_json
 
@@ -35,7 +36,9 @@ class Run:
     missing_folds: tuple[int, ...]
     metrics: dict[int, dict]  # metrics.json of each finished fold
     oof: np.ndarray  # (N, C), NaN in the rows of missing folds
+    audio_hashes: tuple[str, ...]  # (N,), of the decoded samples
     test_ids: tuple[str, ...]
+    test_audio_hashes: tuple[str, ...]  # (M,)
     test: np.ndarray  # (M, C), mean over the finished folds
     dropped: tuple[dict, ...]  # training clips that couldn't be used: {"id", "status"}
     test_prior: tuple[dict, ...]  # test clips that couldn't be used and got the prior: {"id", "status"}
@@ -55,39 +58,19 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder. A run is what `python -m ser.train` writes, e.g. outputs/wav2vec2_base.")
-    data = _json(folder / "data.json", ("fingerprint", "label_names", "train", "test", "split"))
+    data, train, labels = _read_data(folder / "data.json")
     label_names = tuple(data["label_names"])
-    dropped = tuple(data.get("dropped", ()))
-    unused = {clip["id"] for clip in dropped}
-    train = [clip for clip in data["train"] if clip["id"] not in unused]
     ids = _unique([clip["id"] for clip in train], folder / "data.json")
     test_ids = _unique([clip["id"] for clip in data["test"]], folder / "data.json")
-    labels = np.array([clip["label"] for clip in train], dtype=np.int64)
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(label_names):
-        raise UserError(f"{folder / 'data.json'}: the training clips need labels from 0 to {len(label_names) - 1}.")
-
     fold_of = _read_folds(folder / "folds.csv", ids)
-    wanted = sorted(set(fold_of.tolist()))
-    finished = [fold for fold in wanted if (folder / f"fold_{fold}" / "metrics.json").is_file()]
-    missing = [fold for fold in wanted if fold not in finished]
-    if not finished or (missing and not allow_missing_folds):
-        raise UserError(
-            f"{folder}: {len(finished)} of {len(wanted)} folds are finished, missing: {', '.join(map(str, missing))}. "
-            "Run the same `python -m ser.train` again to finish them"
-            + (", or blend what is there with --allow-missing-folds." if finished else ".")
-        )
+    finished, missing = _finished_folds(folder, sorted(set(fold_of.tolist())), allow_missing_folds)
 
     metrics = {}
     oof = np.full((len(ids), len(label_names)), np.nan)
     test_sum = np.zeros((len(test_ids), len(label_names)))
     for fold in finished:
         part = folder / f"fold_{fold}"
-        metrics[fold] = _json(part / "metrics.json", ("fold", "label_names"))
-        if metrics[fold]["fold"] != fold or tuple(metrics[fold]["label_names"]) != label_names:
-            raise UserError(
-                f"{part / 'metrics.json'} is of fold {metrics[fold]['fold']} with labels {', '.join(metrics[fold]['label_names'])}; "
-                f"fold {fold} with labels {', '.join(label_names)} is expected. Was the folder copied from another run?"
-            )
+        metrics[fold] = _read_metrics(part / "metrics.json", fold, label_names)
         rows = np.flatnonzero(fold_of == fold)
         oof[rows] = read_probabilities(part / "valid.csv", [ids[row] for row in rows], label_names)
         if test_ids:
@@ -103,13 +86,15 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
         labels=labels,
         speakers=speakers if all(name is not None for name in speakers) else None,
         fold_of=fold_of,
-        folds=tuple(finished),
-        missing_folds=tuple(missing),
+        folds=finished,
+        missing_folds=missing,
         metrics=metrics,
         oof=oof,
+        audio_hashes=tuple(clip["audio_hash"] for clip in train),
         test_ids=test_ids,
+        test_audio_hashes=tuple(clip["audio_hash"] for clip in data["test"]),
         test=test_sum / len(finished),
-        dropped=dropped,
+        dropped=tuple(data.get("dropped", ())),
         test_prior=tuple(data.get("test_prior", ())),
     )
 
@@ -118,12 +103,10 @@ def read_fold(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Labels (n,) and probabilities (n, C) of the validation part of a finished fold folder, rows in the order of data.json."""
     folder = Path(folder)
     fold = _json(folder / "metrics.json", ("fold", "label_names"))
-    data = _json(folder.parent / "data.json", ("train",))
-    unused = {clip["id"] for clip in data.get("dropped", ())}
-    train = {clip["id"]: clip["label"] for clip in data["train"] if clip["id"] not in unused}
-    fold_of = _read_folds(folder.parent / "folds.csv", list(train))
-    ids = [name for name, number in zip(train, fold_of, strict=True) if number == fold["fold"]]
-    return np.array([train[name] for name in ids], dtype=np.int64), read_probabilities(folder / "valid.csv", ids, fold["label_names"])
+    _, train, labels = _read_data(folder.parent / "data.json")
+    ids = [clip["id"] for clip in train]
+    rows = np.flatnonzero(_read_folds(folder.parent / "folds.csv", ids) == fold["fold"])
+    return labels[rows], read_probabilities(folder / "valid.csv", [ids[row] for row in rows], fold["label_names"])
 
 
 def read_probabilities(path: str | Path, ids: Sequence[str], label_names: Sequence[str]) -> np.ndarray:
@@ -159,22 +142,56 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
-    for encoding in ("utf-8-sig", "cp949"):
-        try:
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
-        except UnicodeDecodeError:
-            continue
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise UserError(f"{path} can't be read as a CSV: {error}") from None
-    raise UserError(f"{path} is neither UTF-8 nor cp949 text.")
+    source = read_csv_input(path)
+    return pd.DataFrame(source.rows, columns=list(source.header), dtype=object)
 
 
 def check_same_ids(given: Sequence[str], expected: Sequence[str], given_name: str, expected_name: str) -> None:
     """Raise UserError unless both hold the same ids, in whatever order; the message shows some that differ."""
     lacking, extra = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
     if lacking or extra:
-        parts = [f"{len(names)} {what} ({', '.join(names[:3])} …)" for names, what in ((lacking, "missing"), (extra, "too many")) if names]
+        parts = [f"{len(names)} {what} ({shown(names)})" for names, what in ((lacking, "missing"), (extra, "too many")) if names]
         raise UserError(f"the ids in {given_name} don't match {expected_name}: {' and '.join(parts)}.")
+
+
+def _read_data(path: Path) -> tuple[dict, list[dict], np.ndarray]:
+    """data.json, its training clips that were used, and their labels (N,)."""
+    data = _json(path, ("fingerprint", "label_names", "train", "test", "split"))
+    try:
+        unused = {clip["id"] for clip in data.get("dropped", ())}
+        train = [clip for clip in data["train"] if clip["id"] not in unused]
+        labels = np.array([clip["label"] for clip in train], dtype=np.int64)
+        complete = all(isinstance(clip[key], str) for clip in [*train, *data["test"]] for key in ("id", "audio_hash"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} isn't as `python -m ser.train` writes it ({type(error).__name__}: {error}).") from None
+    if not complete:
+        raise UserError(f"{path} isn't as `python -m ser.train` writes it: ids and audio hashes must be text.")
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(data["label_names"]):
+        raise UserError(f"{path}: the training clips need labels from 0 to {len(data['label_names']) - 1}.")
+    return data, train, labels
+
+
+def _finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A fold is finished when its metrics.json is there, which is written last."""
+    finished = tuple(fold for fold in wanted if (folder / f"fold_{fold}" / "metrics.json").is_file())
+    missing = tuple(fold for fold in wanted if fold not in finished)
+    if not finished or (missing and not allow_missing):
+        raise UserError(
+            f"{folder}: {len(finished)} of {len(wanted)} folds are finished, missing: {', '.join(map(str, missing))}. "
+            "Run the same `python -m ser.train` again to finish them"
+            + (", or blend what is there with --allow-missing-folds." if finished else ".")
+        )
+    return finished, missing
+
+
+def _read_metrics(path: Path, fold: int, label_names: Sequence[str]) -> dict:
+    metrics = _json(path, ("fold", "epoch", "scores", "label_names", "train_clips"))
+    if metrics["fold"] != fold or list(metrics["label_names"]) != list(label_names):
+        raise UserError(
+            f"{path} is of fold {metrics['fold']} with labels {', '.join(metrics['label_names'])}; fold {fold} with labels "
+            f"{', '.join(label_names)} is expected. Was the folder copied from another run?"
+        )
+    return metrics
 
 
 def _read_folds(path: Path, ids: Sequence[str]) -> np.ndarray:
@@ -187,7 +204,7 @@ def _read_folds(path: Path, ids: Sequence[str]) -> np.ndarray:
         raise UserError(f"{path} gives no fold for {len(lacking)} training clips, first {lacking[0]}.")
     try:
         return np.array([int(known[name]) for name in ids], dtype=np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(f"{path}: a fold isn't a whole number ({error}).") from None
 
 

@@ -55,7 +55,6 @@ def blend_runs(
         "method": method,
         **_compare(members, blended, fitted.weights, seed),
         "estimate": estimate,
-        "split": members.runs[0].split,
         "label_names": list(label_names),
         "label_counts": dict(
             zip(members.runs[0].label_names, np.bincount(predicted, minlength=members.test.shape[2]).tolist(), strict=True)
@@ -87,6 +86,7 @@ def _compare(members: Members, blended: np.ndarray, weights: np.ndarray | None, 
     runs = [
         {
             "run": str(run.folder),
+            "split": run.split,
             "folds": list(run.folds),
             "missing_folds": list(run.missing_folds),
             "weight": None if weights is None else float(weights[number]),
@@ -140,6 +140,12 @@ def _warnings(members: Members, record: dict) -> list[str]:
         found.append(
             "the runs have different folds. Scores still compare clip by clip, since each out-of-fold prediction is of a clip its "
             "model hasn't seen."
+        )
+    splits = dict.fromkeys(run.split for run in members.runs)
+    if len(splits) > 1:
+        found.append(
+            f"the runs were split differently ({'; '.join(splits)}). A run that has heard its validation voices in training scores "
+            "higher than one that hasn't, so scores and learned weights favour it."
         )
     if record["test_clips_given_the_prior"]:
         found.append(f"{len(record['test_clips_given_the_prior'])} test clips couldn't be read and have the prior's label.")

@@ -56,12 +56,13 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
         raise UserError("no training clip has an out-of-fold prediction from every run, so they can't be compared. Finish more folds.")
     rows = [pd.Index(run.ids).get_indexer(pd.Index(common)) for run in runs]
     test_rows = [pd.Index(run.test_ids).get_indexer(pd.Index(runs[0].test_ids)) for run in runs]
-    speakers = runs[0].speakers
+    # Speakers are a property of the clips: one run that knows them is enough.
+    speaker_of = next((dict(zip(run.ids, run.speakers, strict=True)) for run in runs if run.speakers), None)
     return Members(
         runs=tuple(runs),
         ids=tuple(common),
         labels=runs[0].labels[rows[0]],
-        speakers=tuple(speakers[row] for row in rows[0]) if speakers else None,
+        speakers=tuple(speaker_of[name] for name in common) if speaker_of else None,
         folds=np.stack([run.fold_of[chosen] for run, chosen in zip(runs, rows, strict=True)]),
         oof=np.stack([run.oof[chosen] for run, chosen in zip(runs, rows, strict=True)]),
         test_ids=runs[0].test_ids,

@@ -49,7 +49,7 @@ def make_submission(sample: Path, test_ids: Sequence[str], predicted: np.ndarray
 
 def _shows_names(shown: pd.Series, sample: Path, label_names: Sequence[str]) -> bool:
     filled = {text.strip() for text in shown if text.strip()}
-    if all(re.fullmatch(r"-?\d+", text) for text in filled):
+    if all(re.fullmatch(r"-?[0-9]{1,9}", text) for text in filled):
         out_of_range = [text for text in filled if not 0 <= int(text) < len(label_names)]
         if out_of_range:
             raise UserError(

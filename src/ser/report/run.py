@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ser.data.duplicates import KINDS, Finding, find_duplicates
+from ser.data.tables import Table
 from ser.files import write_csv, write_json, write_text
 from ser.metrics import describe, per_class, scores
 from ser.report.pictures import plot_confusion
@@ -26,6 +28,7 @@ def run_report(run_folder: str | Path, seed: int = 0) -> dict:
     run = read_run(run_folder)
     result = scores(run.labels, run.oof, run.speakers, seed)
     histories = {fold: pd.read_csv(run.folder / f"fold_{fold}" / "history.csv") for fold in run.folds}
+    leaks = _leaks(run)
     report = {
         "run": run.folder.name,
         "split": run.split,
@@ -40,8 +43,8 @@ def run_report(run_folder: str | Path, seed: int = 0) -> dict:
         "test_clips": len(run.test_ids),
         "test_prior": list(run.test_prior),
         "speakers": len(set(run.speakers)) if run.speakers else None,
-        "speakers_in_several_folds": _speakers_in_several_folds(run),
-        "warnings": suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
+        "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
+        "warnings": _leak_warnings(leaks) + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
     }
     write_csv(run.folder / "oof.csv", oof_table(run))
     plot_confusion(run.labels, run.oof, run.label_names, run.folder / "confusion.png", f"{run.folder.name}: out-of-fold predictions")
@@ -59,11 +62,11 @@ def oof_table(run: Run) -> pd.DataFrame:
     return table
 
 
-def _speakers_in_several_folds(run: Run) -> int | None:
-    if run.speakers is None:
-        return None
-    folds = pd.Series(run.fold_of).groupby(list(run.speakers)).nunique()
-    return int((folds > 1).sum())
+def _leaks(run: Run) -> list[Finding]:
+    """Equal audio and speakers in several folds, as told by the hashes and speakers in data.json."""
+    train = Table(run.ids, (), run.labels, run.speakers)
+    test = Table(run.test_ids, ())
+    return find_duplicates(train, run.audio_hashes, run.fold_of, test, run.test_audio_hashes, run.label_names)
 
 
 def _as_markdown(report: dict) -> str:
@@ -82,6 +85,12 @@ def _as_markdown(report: dict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _leak_warnings(leaks: Sequence[Finding]) -> list[str]:
+    """One sentence per kind of equal audio. Speakers in several folds belong to the split and are told with it."""
+    counts = Counter(finding.kind for finding in leaks if finding.kind != "speaker_across_folds")
+    return [f"{KINDS[kind]}: {count}. The ids are in report.json." for kind, count in counts.items()]
+
+
 def _caveats(report: dict) -> list[str]:
     lines = [
         f"Split: {report['split']}.",
@@ -93,10 +102,9 @@ def _caveats(report: dict) -> list[str]:
             "There is no speaker column: a speaker-disjoint split can't be made from the competition's CSV, and clips of one voice are "
             "probably on both sides. Expect less on new voices. Give a CSV `id,speaker` (--data.speakers) to split by speaker."
         )
-    elif report["speakers_in_several_folds"]:
+    elif shared := sum(leak["kind"] == "speaker_across_folds" for leak in report["leaks"]):
         lines.append(
-            f"{report['speakers_in_several_folds']} of {report['speakers']} speakers are in more than one fold: the score is for known "
-            "voices. Expect less on new ones."
+            f"{shared} of {report['speakers']} speakers are in more than one fold: the score is for known voices. Expect less on new ones."
         )
     else:
         lines.append(f"None of the {report['speakers']} speakers is in more than one fold: the score is for voices the model hasn't heard.")
