@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import CONFIG_MAPPING, AutoModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
@@ -56,6 +57,9 @@ NAMED = ("wav2vec2-group", "wav2vec2-layer", "hubert-group", "hubert-layer", "wa
 """The families the project promises, each with both norm kinds where they exist."""
 
 
+LABELS = ("angry", "fear", "sad", "disgust", "neutral", "happy")
+
+
 def make_checkpoint(folder: str | Path, kind: str, seed: int = 0, dtype: torch.dtype = torch.float32, **overrides) -> Path:
     """Write a pretrained-looking encoder without a classification head; returns its folder."""
     settings = dict(CHECKPOINTS[kind]) | overrides
@@ -71,3 +75,15 @@ def make_checkpoint(folder: str | Path, kind: str, seed: int = 0, dtype: torch.d
         extractor = Wav2Vec2FeatureExtractor(return_attention_mask=getattr(config, "feat_extract_norm", "layer") == "layer")
     extractor.save_pretrained(folder)
     return Path(folder)
+
+
+def waves(*seconds: float, seed: int = 0) -> list[np.ndarray]:
+    """Clips of noise with an offset, which normalisation has to take away."""
+    rng = np.random.default_rng(seed)
+    return [rng.normal(0.01, 0.1, round(16_000 * length)).astype(np.float32) for length in seconds]
+
+
+def logits(model, clips: list[np.ndarray]) -> torch.Tensor:
+    """The model's logits for one batch of clips."""
+    with torch.no_grad():
+        return model(**model.frontend.collate([model.frontend.prepare(clip) for clip in clips]))

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from ser.audio import SAMPLE_RATE
 from ser.errors import UserError
 from ser.files import atomic_folder, write_json
 
 CARD = "ser_model.json"
-SAMPLE_RATE = 16_000
 
 
 class Frontend(Protocol):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from safetensors import SafetensorError
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from ser.audio import SAMPLE_RATE
 from ser.config import ModelConfig
 from ser.errors import UserError
 from ser.labels import canonical
@@ -255,8 +257,10 @@ def _check_report(folder: Path, network: PreTrainedModel, report: dict, new_head
             else "The checkpoint is incomplete or of another architecture than its config.json says."
         )
         raise UserError(f"{folder} lacks weights, which would stay random: {_some(missing)}. {hint}")
-    prefixes = tuple(f"{network.base_model_prefix}.{name}." for name, _ in _encoder_of(network).named_children())
-    if unused := sorted(key for key in report["unexpected_keys"] if key.startswith(prefixes)):
+    parts = ("encoder",) if network.config.model_type == "whisper" else dict(_encoder_of(network).named_children())
+    inside = tuple(f"{part}." for part in parts)
+    prefix = f"{network.base_model_prefix}."
+    if unused := sorted(key for key in report["unexpected_keys"] if key.removeprefix(prefix).startswith(inside)):
         log.warning("%s holds encoder weights that this architecture has no place for: %s.", folder, _some(unused))
 
 
@@ -272,7 +276,7 @@ def _try_out(model: EncoderModel) -> None:
     model.eval()
     try:
         with torch.no_grad():
-            model(**model.frontend.collate([model.frontend.prepare(torch.zeros(16_000).numpy())]))
+            model(**model.frontend.collate([model.frontend.prepare(np.zeros(SAMPLE_RATE, dtype=np.float32))]))
     except (RuntimeError, ValueError, IndexError) as error:
         raise UserError(f"model.from_scratch: these sizes make no network: {_short(error)}") from None
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ser.audio import SAMPLE_RATE
 from ser.errors import UserError
-from ser.models.base import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, SequenceFeatureExtractor, WhisperFeatureExtractor

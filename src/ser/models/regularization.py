@@ -24,6 +24,7 @@ def set_spec_augment(config: PreTrainedConfig, settings: ModelConfig) -> None:
     config.mask_feature_prob = float(settings.mask_feature_prob)
     # transformers masks at least two spans of 0.2 s whatever the probability: 16 % of a 2.5 s clip.
     config.mask_time_min_masks = 0
+    config.mask_feature_min_masks = 0  # WavLM's config lacks it, and its network asks for it
     for name in ("layerdrop", "encoder_layerdrop"):
         if hasattr(config, name):
             setattr(config, name, 0.0)
