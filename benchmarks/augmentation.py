@@ -11,7 +11,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from ser.augment import SAMPLE_RATE, Augmenter
+from ser.audio import SAMPLE_RATE
+from ser.augment import Augmenter
 from ser.config import AugmentConfig
 
 SECONDS = 2.5  # mean length of a clip of the competition

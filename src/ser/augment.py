@@ -14,10 +14,10 @@ from functools import cached_property
 
 import numpy as np
 
+from ser.audio import SAMPLE_RATE
 from ser.config import AugmentConfig
 from ser.errors import UserError
 
-SAMPLE_RATE = 16_000
 MIN_SAMPLES = 400  # what the convolutional stack of Wav2Vec2 needs to give one frame
 
 # audiomentations draws from Python's and NumPy's global generators: only one thread may borrow them at a time.

@@ -26,6 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 import ser
+from ser.audio import SAMPLE_RATE
 from ser.config import Config
 from ser.files import read_json, write_json
 
@@ -251,7 +252,7 @@ def _pack_audio(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value
     samples = (np.clip(value, -1, 1) * 32767).astype("<i2")
-    return {"wave": base64.b64encode(samples.tobytes()).decode()}
+    return {"wave": base64.b64encode(samples.tobytes()).decode(), "rate": SAMPLE_RATE}
 
 
 def _plain(value: Any) -> Any:

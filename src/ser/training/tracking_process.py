@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SAMPLE_RATE = 16_000
 INIT_SECONDS = 5.0
 UPLOAD_SECONDS = 30.0
 END_SECONDS = 60.0
@@ -166,7 +165,7 @@ def _unpack_audio(value: Any) -> Any:
     import numpy as np
     import wandb
 
-    return wandb.Audio(np.frombuffer(base64.b64decode(value["wave"]), dtype="<i2"), sample_rate=SAMPLE_RATE)
+    return wandb.Audio(np.frombuffer(base64.b64decode(value["wave"]), dtype="<i2"), sample_rate=value["rate"])
 
 
 def _first_line(error: Exception) -> str:
