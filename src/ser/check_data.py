@@ -71,7 +71,7 @@ def describe(report: pd.DataFrame, dataset: Dataset) -> str:
     sections = [_statuses(report), _lengths(report), _sources(report)]
     bad = report[report["status"].isin(UNUSABLE)]
     if len(bad):
-        lines = [f"  {shown([row.path])}: {row.status}, {row.detail}" for row in bad.head(LISTED).itertuples()]
+        lines = [f"  {_one_line(row.path)}: {row.status}, {row.detail}" for row in bad.head(LISTED).itertuples()]
         lines += [f"  and {len(bad) - LISTED} more"] if len(bad) > LISTED else []
         sections.append("unusable files:\n" + "\n".join(lines))
     hashes = {name: part["audio_hash"].tolist() for name, part in report.groupby("part")}
@@ -90,6 +90,11 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
             f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in safe[name]
         ]
     return safe
+
+
+def _one_line(text: str) -> str:
+    """A name may hold line ends and terminal codes."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _statuses(report: pd.DataFrame) -> str:

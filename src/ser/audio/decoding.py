@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from ser.audio.container import HEAD_BYTES, Container, missing_bytes, recognise
-from ser.audio.reading import Recording, Unreadable, read_start
+from ser.audio.reading import SAMPLE_RATE, Recording, Unreadable, read_start
 
-SAMPLE_RATE = 16_000
 # From the most severe to none. The status of a file is the first that applies.
 STATUSES = (
     "missing",
@@ -34,8 +32,11 @@ UNUSABLE = frozenset({"missing", "undecodable", "truncated", "non_finite", "too_
 # acted clips peaks at -44 dBFS: below -60 dBFS (33 steps of a 16-bit sample) there is no speech to hear.
 SILENCE_DB = -60.0
 FLOOR_DB = -120.0
-# Read beyond the cut, so that the resampling filter's end lies outside of what is kept.
-MARGIN_SECONDS = 0.1
+# Formats whose header says how many samples there are, which decoding has to confirm; others say bytes (see container.py)
+# or leave a guess to the decoder.
+PROMISE_SAMPLES = {"flac", "ogg"}
+# A compressed file may hold this much less than its header says before it counts as truncated.
+TOLERATED_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def decode(path: str | os.PathLike, min_seconds: float = 0.1, max_seconds: float
     try:
         stat_regular(path)
         with Path(path).open("rb", buffering=0) as file:
-            return _decode(file, Path(path).suffix.lower(), min_seconds, max_seconds)
+            return _decode(file, extension(path), min_seconds, max_seconds)
     except OSError as error:
         return unopened(error)
     except Exception as error:  # a decoder's surprise must not end a run over thousands of files
@@ -82,6 +83,12 @@ def decode(path: str | os.PathLike, min_seconds: float = 0.1, max_seconds: float
 def to_float(samples: np.ndarray) -> np.ndarray:
     """int16 to float32 in [-1, 1)."""
     return samples.astype(np.float32) / np.float32(32768)
+
+
+def extension(path: str | os.PathLike) -> str:
+    """The extension in lower case, with its dot; "" where it has none or one that no format goes by (other than letters and digits)."""
+    suffix = Path(path).suffix.lower()
+    return suffix if suffix.isascii() and suffix[1:].isalnum() else ""
 
 
 def stat_regular(path: str | os.PathLike) -> os.stat_result:
@@ -113,12 +120,12 @@ def _decode(file, suffix: str, min_seconds: float, max_seconds: float) -> Clip:
         return Clip(None, "undecodable", ("undecodable",), what)
     found = Findings()
     if suffix not in container.extensions:
-        found.add("wrong_extension", f"the content is {container.name}, the name says {suffix or 'nothing'}")
+        found.add("wrong_extension", f"the content is {container.name}, the name says {suffix or 'something else'}")
     lacking = missing_bytes(descriptor, container, size)
     if lacking:
         found.add("truncated", lacking)
     try:
-        recording = read_start(file, container, max_seconds + MARGIN_SECONDS)
+        recording = read_start(file, container, max_seconds)
     except Unreadable as reason:
         # With bytes missing that is the cause: an m4a without its index, an Ogg without its last page.
         found.add("truncated" if lacking else "undecodable", str(reason))
@@ -127,14 +134,14 @@ def _decode(file, suffix: str, min_seconds: float, max_seconds: float) -> Clip:
 
 
 def _judge(recording: Recording, container: Container, found: Findings, min_seconds: float, max_seconds: float) -> Clip:
-    known = recording.frames if recording.ended or recording.total_frames is None else recording.total_frames
-    seconds = known / recording.rate
+    samples = recording.samples()
+    whole = recording.frames if recording.ended or recording.total_frames is None else recording.total_frames
+    seconds = whole / recording.rate
     if recording.damaged and not found.has("truncated"):
         found.add("undecodable", recording.damaged)
-    promised = recording.total_frames
-    # libsndfile knows a FLAC's length from its header; the length of others is what it found, or an estimate.
-    if container.name == "flac" and recording.ended and promised and recording.frames < promised:
-        found.add("truncated", f"the header promises {promised:,} samples, the file has {recording.frames:,} of them")
+    lacking = (recording.total_frames or 0) - recording.frames
+    if container.name in PROMISE_SAMPLES and recording.ended and lacking > TOLERATED_SECONDS * recording.rate:
+        found.add("truncated", f"the header promises {recording.total_frames:,} samples, {recording.frames:,} can be decoded")
     if recording.non_finite:
         found.add("non_finite", f"{recording.non_finite:,} samples are NaN or infinite")
     if recording.clipped_runs:
@@ -144,25 +151,21 @@ def _judge(recording: Recording, container: Container, found: Findings, min_seco
     if recording.rate != SAMPLE_RATE:
         found.add("resampled", f"{recording.rate} Hz")
     if seconds > max_seconds:
-        found.add("too_long", f"{seconds:.1f} s, cut to {max_seconds:g} s")
-
-    samples = _to_int16(recording, max_seconds)
+        length = f"{seconds:.1f} s" if recording.ended or recording.total_frames else "longer"
+        found.add("too_long", f"{length}, cut to {max_seconds:g} s")
     if len(samples) < min_seconds * SAMPLE_RATE:
-        found.add("too_short", "no samples" if not len(samples) else f"{len(samples) / SAMPLE_RATE * 1000:.0f} ms")
+        found.add("too_short", f"{len(samples) / SAMPLE_RATE * 1000:.0f} ms" if len(samples) else "no samples")
     peak_db, rms_db = levels(samples)
     if len(samples) and peak_db < SILENCE_DB:
-        cancelled = recording.channels > 1 and _db(recording.peak) >= SILENCE_DB and _db(recording.peak) - peak_db > 20
-        why = "; the channels cancel each other out (anti-phase)" if cancelled else ""
-        found.add("silent", f"the peak is {peak_db:.0f} dBFS{why}")
+        found.add("silent", f"the peak is {peak_db:.0f} dBFS{_cancelled(recording, peak_db)}")
     return found.clip(samples, seconds, recording.rate, recording.channels, peak_db, rms_db)
 
 
-def _to_int16(recording: Recording, max_seconds: float) -> np.ndarray:
-    wave = recording.mono()
-    if recording.rate != SAMPLE_RATE and len(wave):
-        wave = soxr.resample(wave, recording.rate, SAMPLE_RATE, quality="HQ")
-    wave = wave[: int(max_seconds * SAMPLE_RATE)]
-    return np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
+def _cancelled(recording: Recording, peak_db: float) -> str:
+    """Say so when the channels aren't silent and their mean is: one of them is the other upside down."""
+    if recording.channels > 1 and _db(recording.peak) >= max(SILENCE_DB, peak_db + 20):
+        return f", although a channel reaches {_db(recording.peak):.0f} dBFS: the channels cancel each other out (anti-phase)"
+    return ""
 
 
 def levels(samples: np.ndarray) -> tuple[float, float]:

@@ -22,8 +22,9 @@ import numpy as np
 
 import ser
 from ser.audio.decoding import Clip
-from ser.audio.worker import READY, SECONDS_PER_FILE
+from ser.audio.worker import READY
 
+SECONDS_PER_FILE = 60  # a clip takes milliseconds
 FILES_PER_WORKER = 32  # a process starts in a fraction of a second, which is about as many short clips
 AHEAD = 64  # clips decoded but not yet asked for
 
@@ -92,7 +93,8 @@ class Worker:
     def _ask(self, path: str | os.PathLike) -> Clip:
         if self.process is None:
             self.process = _start()
-        self.process.stdin.write(json.dumps({"path": os.fspath(path), **self.settings}).encode() + b"\n")
+        request = [SECONDS_PER_FILE, {"path": os.fspath(path), **self.settings}]
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line.endswith(b"\n"):

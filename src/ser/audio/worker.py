@@ -1,7 +1,7 @@
 """The decoding process behind `ser.audio.pool`: reads requests on stdin, answers on stdout.
 
-A request is a line of JSON: {"path", "min_seconds", "max_seconds"}. An answer is a line of JSON (the clip without its
-samples, and their number of bytes) followed by the int16 samples. It ends with its input.
+A request is a line of JSON: [seconds it may take, the arguments of `decode`]. An answer is a line of JSON (the clip without
+its samples, and their number of bytes) followed by the int16 samples. It ends with its input.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sys
 
 from ser.audio.decoding import decode
 
-SECONDS_PER_FILE = 60
 READY = b"ready\n"  # the first line: imports went well, stderr is silent from here on
 
 
@@ -29,9 +28,10 @@ def main() -> None:
     answers.write(READY)
     answers.flush()
     for line in sys.stdin.buffer:
+        seconds, arguments = json.loads(line)
         # The default action of the alarm ends the process even when it hangs inside a native decoder.
-        signal.alarm(SECONDS_PER_FILE)
-        clip = decode(**json.loads(line))
+        signal.alarm(seconds)
+        clip = decode(**arguments)
         signal.alarm(0)
         facts = {part.name: getattr(clip, part.name) for part in dataclasses.fields(clip) if part.name != "samples"}
         samples = None if clip.samples is None else clip.samples.tobytes()

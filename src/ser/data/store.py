@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser.audio import UNUSABLE, Clip, decode_all, to_float
-from ser.audio.decoding import unopened
+from ser.audio.decoding import extension, unopened
 from ser.config import DataConfig
 from ser.data.hashes import hash_files
 from ser.errors import UserError
@@ -93,7 +93,7 @@ class UnusableClip(LookupError):
 
 def _content(path: str | os.PathLike, file_hash: str | OSError) -> str:
     """What a clip depends on: the bytes, and the extension (it is reported when it doesn't fit); or why there are none."""
-    return f"errno {file_hash.errno}" if isinstance(file_hash, OSError) else file_hash + Path(path).suffix.lower()
+    return f"errno {file_hash.errno}" if isinstance(file_hash, OSError) else file_hash + extension(path)
 
 
 def _row(clip: Clip, content: str, samples: bytes, offset: int) -> dict:
