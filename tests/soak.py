@@ -10,6 +10,7 @@ Every third kill is aimed at the moment a checkpoint is being written.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
 import subprocess
@@ -47,13 +48,13 @@ def soak(folder: Path, data: Path, seed: int, kills: int) -> tuple[bool, int]:
     """One seed: an uninterrupted run and a killed one. Returns whether they ended the same, and how often it was killed."""
     workers = 2 * (seed % 2)
     whole, duration = _command(folder, data, f"whole_{seed}", seed, workers), time.monotonic()
-    if subprocess.run(whole, stdout=subprocess.DEVNULL).returncode:
+    if subprocess.run(whole, stdout=subprocess.DEVNULL, env=_environment()).returncode:
         raise SystemExit("the uninterrupted run failed")
     duration = time.monotonic() - duration
     killed, rng, done = 0, random.Random(seed), False  # noqa: S311 - moments to kill at, no secrets
     command = _command(folder, data, f"killed_{seed}", seed, workers)
     while not done:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())
         if killed < kills:
             done = not _kill(process, folder / "outputs" / f"killed_{seed}", rng, duration / 3, aim=killed % 3 == 2)
             killed += not done
@@ -89,6 +90,10 @@ def _command(folder: Path, data: Path, name: str, seed: int, workers: int) -> li
     }
     config = write_tiny_config(folder / f"{name}.yaml", data, **sections)
     return [sys.executable, "-u", "-m", "ser.train", "--config", str(config)]
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 
 
 def _kill(process: subprocess.Popen, run: Path, rng: random.Random, within: float, aim: bool) -> bool:

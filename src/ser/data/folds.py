@@ -123,7 +123,7 @@ def _checked(path: Path, train: Table, config: FoldsConfig, label_names: Sequenc
         if shared := _speakers_in_folds(train, folds)[1]:
             raise UserError(f"{path}: {shared} speakers are in more than one fold, but cv.split is speaker. {advice}")
     _check_trainable(train, folds, config, label_names)
-    return folds, f"{describe_split(train, folds)} (read from {path.name})"
+    return folds, describe_split(train, folds)
 
 
 def _check_possible(train: Table, config: FoldsConfig, by_speaker: bool, label_names: Sequence[str]) -> None:

@@ -281,8 +281,8 @@ class Trainer:
             return
         raise UserError(
             f"{what}.\nTry --train.batch_size {max(1, size // 2)} --train.accumulation {self.train.accumulation * 2} "
-            "(the same effective batch), --model.gradient_checkpointing true, --train.precision bf16, a smaller --data.max_seconds, or let the run do it: "
-            "--run.on_out_of_memory halve."
+            "(the same effective batch), --model.gradient_checkpointing true, --train.precision bf16, a smaller --data.max_seconds, "
+            "or let the run do it: --run.on_out_of_memory halve."
         ) from error
 
 
