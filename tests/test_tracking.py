@@ -23,6 +23,7 @@ import soundfile
 from ser.config import Config
 from ser.training import tracking, tracking_process
 from ser.training.tracking import open_tracker, wait_for_trackers
+from tiny import make_tiny_data, write_tiny_config
 
 SOURCE = str(Path(tracking.__file__).parents[2])
 
@@ -204,6 +205,35 @@ print(time.monotonic() - start)
     assert len(out.stderr.strip().splitlines()) <= 3, out.stderr
     assert wait_until(lambda: [run.get("exit") for run in offline_runs(tmp_path)] == [0, 0, 0])
     assert all(run["history"][0]["loss"] == 0.5 for run in offline_runs(tmp_path))
+
+
+def test_training_against_a_server_that_never_answers_ends_in_the_same_bytes(
+    tmp_path: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real command, with and without tracking, side by side."""
+    import audiomentations  # noqa: F401 - the first run is not to pay for imports
+    import transformers.models.wav2vec2.modeling_wav2vec2  # noqa: F401
+
+    from ser import train
+
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", silent_server)
+    data = make_tiny_data(tmp_path / "data", clips=24, test_clips=6)
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, augment={"gain": {"p": 0.5}}, train={"epochs": 1})
+    seconds, written = {}, {}
+    for mode in ("disabled", "online"):
+        output = tmp_path / mode
+        start = time.monotonic()
+        train.main(["--config", str(config), "--tracking.mode", mode, "--run.output", str(output)])
+        wait_for_trackers()  # what happens when the command's Python exits
+        seconds[mode] = time.monotonic() - start
+        names = ["oof.csv", "folds.csv", "data.json"]
+        names += [f"fold_{k}/{name}" for k in (0, 1) for name in ("history.csv", "valid.csv", "test.csv", "metrics.json")]
+        names += [f"fold_{k}/model/model.safetensors" for k in (0, 1)]
+        written[mode] = {name: (output / name).read_bytes() for name in names}
+    assert written["online"] == written["disabled"]
+    assert seconds["online"] < 1.5 * seconds["disabled"] + 10.0
+    assert wait_until(lambda: len(offline_runs(tmp_path / "online")) == 3)  # two folds and the summary
 
 
 @pytest.mark.parametrize("key", ["a" * 40, "nonsense"])
