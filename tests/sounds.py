@@ -140,6 +140,17 @@ def _altered(name: str, offset: int, data: bytes) -> Callable[[Path], Path]:
     return lambda folder: alter(write_wav(folder / name, tone()), offset, data)
 
 
+def _tagged(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """Put an ID3v2 tag of 10 + 1000 bytes in front, as taggers do."""
+
+    def tag(folder: Path) -> Path:
+        path = make(folder)
+        path.write_bytes(b"ID3\4\0\0" + bytes([0, 0, 1000 >> 7, 1000 & 127]) + bytes(1000) + path.read_bytes())
+        return path
+
+    return tag
+
+
 STEREO = np.stack([tone(), tone(hz=330)], axis=1)
 CLIPPED = np.clip(tone(level=2.0), -1, 1)
 
@@ -187,9 +198,12 @@ KINDS = {
     "opus": Kind(_ffmpeg("a.opus", "ogg", "libopus", 48_000), "resampled", ("resampled",), 48_000),
     "flac": Kind(_soundfile("a.flac", "FLAC"), "ok", ()),
     "flac by ffmpeg": Kind(_ffmpeg("b.flac", "flac", "flac"), "ok", ()),
+    "flac with ID3 tag": Kind(_tagged(_soundfile("tagged.flac", "FLAC")), "ok", ()),
+    "mp3 with ID3 tag": Kind(_tagged(_soundfile("tagged.mp3", "MP3")), "ok", ()),
     "webm": Kind(_ffmpeg("a.webm", "webm", "libopus", 48_000), "resampled", ("resampled",), 48_000),
     "truncated mp3": Kind(_cut(_soundfile("cut.mp3", "MP3")), "truncated", ("truncated",)),
     "truncated mp3 by ffmpeg": Kind(_cut(_ffmpeg("cutb.mp3", "mp3", "libmp3lame")), "truncated", ("truncated",)),
+    "truncated mp3 with ID3 tag": Kind(_cut(_tagged(_soundfile("cutt.mp3", "MP3")), 0.7), "truncated", ("truncated",)),
     "truncated flac": Kind(_cut(_soundfile("cut.flac", "FLAC")), "truncated", ("truncated",)),
     "truncated ogg": Kind(_cut(_soundfile("cut.ogg", "OGG")), "truncated", ("truncated", "too_short")),
     "truncated m4a": Kind(_cut(_ffmpeg("cut.m4a", "ipod", "aac")), "truncated", ("truncated",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -174,6 +175,17 @@ def test_a_damaged_middle_is_never_passed_over(tmp_path):
         clip = decode(path)
         assert (clip.status, clip.samples) == ("truncated", None)
         assert "the header promises 80,000 samples" in clip.detail
+
+
+@pytest.mark.parametrize("head", [b"RIFF\0\0\0\0WAVE", b"\0\0\0\x08free"])
+def test_a_header_without_end_is_given_up(head, tmp_path):
+    """A gigabyte of empty chunks; walking all of them would take minutes."""
+    path = tmp_path / "a.wav"
+    path.write_bytes(head + b"\0\0\0\x08free" * 200_000)
+    os.truncate(path, 2**30)
+    started = time.perf_counter()
+    assert decode(path).status == "undecodable"
+    assert time.perf_counter() - started < 20
 
 
 def test_a_header_that_is_a_few_bytes_off_is_no_truncation(tmp_path):

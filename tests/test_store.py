@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 
 import ser
-from ser.audio import UNUSABLE, decode, to_float
+from ser.audio import UNUSABLE, decode, decode_all, to_float
 from ser.config import DataConfig
 from ser.data.hashes import hash_files
 from ser.data.store import ClipStore, UnusableClip
+from ser.errors import UserError
 from sounds import KINDS, STEREO, tone, write_soundfile, write_wav
 
 
@@ -77,12 +78,35 @@ def test_every_kind_of_file_is_reported_as_decoded_and_only_usable_ones_are_give
 
 
 def test_only_unreadable_files_and_no_files_at_all_are_fine(tmp_path, config):
-    store = ClipStore.open([tmp_path / "a.wav", tmp_path / "b.wav"], config)
-    assert store.report["status"].tolist() == ["missing", "missing"]
-    assert store.report["file_hash"].tolist() == ["", ""]
+    store = ClipStore.open([tmp_path / "a.wav", tmp_path / "b.wav", "c\0.wav"], config)
+    assert store.report["status"].tolist() == ["missing"] * 3
+    assert store.report["file_hash"].tolist() == [""] * 3
     assert not store.usable.any()
     empty = ClipStore.open([], config)
     assert (len(empty), len(empty.report), empty.usable.dtype) == (0, 0, bool)
+
+
+def test_taken_rows_are_a_store_of_their_own(paths, config, tmp_path):
+    store = ClipStore.open([paths[0], tmp_path / "missing.wav", paths[1], paths[2]], config)
+    usable, order = store.take(store.usable), store.take([3, 0])
+    assert (len(usable), usable.usable.all()) == (3, True)
+    assert usable.report["path"].tolist() == [str(path) for path in paths[:3]]
+    np.testing.assert_array_equal(usable[1], store[2])
+    np.testing.assert_array_equal(order[0], store[3])
+    assert len(store.take([])) == 0
+
+
+def test_files_that_change_while_they_are_decoded_make_no_store(paths, config, monkeypatch):
+    real = decode_all
+
+    def and_then_change(*arguments):
+        yield from real(*arguments)
+        write_wav(paths[3], tone(0.7))
+
+    monkeypatch.setattr("ser.data.store.decode_all", and_then_change)
+    with pytest.raises(UserError, match=r"3\.wav: changed while it was being decoded \(1 such"):
+        ClipStore.open(paths, config)
+    assert not stores_in(config)
 
 
 def test_strange_names_are_no_obstacle(tmp_path, config):
@@ -194,7 +218,7 @@ def test_a_damaged_store_is_built_again_and_says_so(damage, paths, config, capfd
             table.to_csv(index, index=False)
     capfd.readouterr()
     store = ClipStore.open(paths, config)
-    assert f"{folder}: damaged" in capfd.readouterr().err
+    assert capfd.readouterr().err.count(f"{folder}: damaged") == 1
     for row in range(len(paths)):
         np.testing.assert_array_equal(store[row], whole[row])
     ClipStore.open(paths, config)

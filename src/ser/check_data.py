@@ -26,7 +26,7 @@ LISTED = 20  # unusable files named on the screen; the table has all
 MEANINGS = {
     "missing": "there is no such file",
     "undecodable": "no audio can be made of it",
-    "truncated": "the file ends before its header says",
+    "truncated": "less audio than its header promises",
     "non_finite": "samples are NaN or infinite",
     "too_short": "shorter than data.min_seconds",
     "silent": "nothing above -60 dBFS",

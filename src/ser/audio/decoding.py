@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.audio.container import HEAD_BYTES, Container, missing_bytes, recognise
+from ser.audio.container import Container, missing_bytes, recognise
 from ser.audio.reading import SAMPLE_RATE, Recording, Unreadable, read_start
 
 # From the most severe to none. The status of a file is the first that applies.
@@ -93,7 +93,10 @@ def extension(path: str | os.PathLike) -> str:
 
 def stat_regular(path: str | os.PathLike) -> os.stat_result:
     """The facts of a regular file. Raises OSError for anything else: reading from a pipe or a device may never end."""
-    facts = Path(path).stat()
+    try:
+        facts = Path(path).stat()
+    except ValueError:  # a NUL in the name
+        raise FileNotFoundError(errno.ENOENT, "no such file") from None
     if stat.S_ISDIR(facts.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a folder, not a file")
     if not stat.S_ISREG(facts.st_mode):
@@ -113,11 +116,10 @@ def unopened(error: OSError) -> Clip:
 def _decode(file, suffix: str, min_seconds: float, max_seconds: float) -> Clip:
     descriptor = file.fileno()
     size = os.fstat(descriptor).st_size
-    head = os.pread(descriptor, HEAD_BYTES, 0)
-    container = recognise(head)
+    container = recognise(descriptor)
     if container is None:
-        what = f"the content is no audio format known here (it begins with {head[:8]!r})" if size else "the file is empty (0 bytes)"
-        return Clip(None, "undecodable", ("undecodable",), what)
+        begins = f"the content is no audio format known here (it begins with {os.pread(descriptor, 8, 0)!r})"
+        return Clip(None, "undecodable", ("undecodable",), begins if size else "the file is empty (0 bytes)")
     found = Findings()
     if suffix not in container.extensions:
         found.add("wrong_extension", f"the content is {container.name}, the name says {suffix or 'something else'}")

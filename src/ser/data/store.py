@@ -57,14 +57,11 @@ class ClipStore:
         contents = [_content(path, file_hash) for path, file_hash in zip(paths, hashes, strict=True)]
         files = {content: path for content, path, file_hash in zip(contents, paths, hashes, strict=True) if isinstance(file_hash, str)}
         unreadable = {content: error for content, error in zip(contents, hashes, strict=True) if isinstance(error, OSError)}
-        folder, parts = (
-            None,
-            [pd.DataFrame([_row(unopened(error), content, b"", 0) for content, error in unreadable.items()], columns=INDEX)],
-        )
-        if files:
-            folder, index = _open_or_build(dict(sorted(files.items())), config, title)
-            parts.append(index)
-        table = pd.concat([part for part in parts if len(part)] or parts).set_index("content").loc[contents]
+        folder, index = _open_or_build(dict(sorted(files.items())), config, title) if files else (None, pd.DataFrame(columns=INDEX))
+        if unreadable:
+            rows = [_row(unopened(error), content, b"", 0) for content, error in unreadable.items()]
+            index = pd.concat([index, pd.DataFrame(rows)]) if files else pd.DataFrame(rows)
+        table = index.set_index("content").loc[contents]
         table["path"] = [_printable(path) for path in paths]
         table["file_hash"] = [file_hash if isinstance(file_hash, str) else "" for file_hash in hashes]
         return cls(folder, table[REPORT].reset_index(drop=True), table["offset"].to_numpy(np.int64), table["frames"].to_numpy(np.int64))
@@ -81,6 +78,11 @@ class ClipStore:
             self._audio = np.memmap(self.folder / "audio.i16", np.int16, "r")
         start = self.offsets[row]
         return to_float(self._audio[start : start + self.frames[row]])
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> ClipStore:
+        """The clips of the given rows (positions, or a boolean array), in the given order."""
+        rows = np.arange(len(self))[rows]
+        return ClipStore(self.folder, self.report.iloc[rows].reset_index(drop=True), self.offsets[rows], self.frames[rows])
 
     def __getstate__(self) -> dict:
         # A pickled memory map becomes a copy of the whole file.
@@ -112,6 +114,8 @@ def _open_or_build(files: dict[str, Path], config: DataConfig, title: str) -> tu
         with _locked(folder):
             index = _read(folder, files)  # another process may have built it meanwhile
             if index is None:
+                if folder.exists():
+                    print(f"{folder}: damaged, its clips are decoded again", file=sys.stderr)
                 _build(folder, files, config, title)
                 index = _read(folder, files)
     if index is None:
@@ -121,8 +125,6 @@ def _open_or_build(files: dict[str, Path], config: DataConfig, title: str) -> tu
 
 def _read(folder: Path, files: dict[str, Path]) -> pd.DataFrame | None:
     """The index of a complete store; None where there is none or it is damaged."""
-    if not folder.exists():
-        return None
     try:
         index = pd.read_csv(
             folder / "index.csv", dtype=dict.fromkeys(TEXTS, str), keep_default_na=False, na_values={"peak_db": [""], "rms_db": [""]}
@@ -130,11 +132,8 @@ def _read(folder: Path, files: dict[str, Path]) -> pd.DataFrame | None:
         whole = index["content"].tolist() == list(files) and (folder / "audio.i16").stat().st_size == 2 * int(index["frames"].sum())
         whole = whole and (index["offset"].to_numpy() == np.cumsum(index["frames"]) - index["frames"]).all()
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        print(f"{folder}: damaged, its clips are decoded again", file=sys.stderr)
         return None
-    return index
+    return index if whole else None
 
 
 def _build(folder: Path, files: dict[str, Path], config: DataConfig, title: str) -> None:
@@ -150,6 +149,17 @@ def _build(folder: Path, files: dict[str, Path], config: DataConfig, title: str)
                 rows.append(_row(clip, content, samples, offset))
                 offset += len(samples) // 2
         write_csv(temporary / "index.csv", pd.DataFrame(rows))
+        _check_unchanged(files, config)
+
+
+def _check_unchanged(files: dict[str, Path], config: DataConfig) -> None:
+    """What was decoded must be what was hashed, or the store would give out wrong clips for ever."""
+    hashes = hash_files(list(files.values()), config.cache, "files again")
+    changed = [path for (content, path), now in zip(files.items(), hashes, strict=True) if _content(path, now) != content]
+    if changed:
+        raise UserError(
+            f"{changed[0]}: changed while it was being decoded ({len(changed)} such files). Run again when the data is complete."
+        )
 
 
 @contextmanager
