@@ -39,7 +39,9 @@ MEANINGS = {
 
 
 def main(argv: list[str]) -> None:
-    parser = build_parser("check_data", __doc__, sections=["data"])
+    parser = build_parser(
+        "check_data", __doc__, sections=["data"], usage="--data.root DIR_OR_CSV [--output FILE] [--section.key value ...]"
+    )
     parser.add_argument("--output", type=str | None, default=None, help="Write the table with a row per file to this CSV.")
     config, given = parse(parser, argv)
     dataset = read_dataset(config.data, need_labels=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -325,10 +325,16 @@ class Config:
             )
 
 
-def build_parser(command: str, description: str, sections: Sequence[str] | None = None) -> ArgumentParser:
-    """An argument parser with `--config` and the keys of the sections named (all of them by default)."""
+def build_parser(
+    command: str, description: str, sections: Sequence[str] | None = None, usage: str = "--config FILE.yaml [--section.key value ...]"
+) -> ArgumentParser:
+    """An argument parser with `--config` and the keys of the sections named (all of them by default).
+
+    usage: what follows the command's name in the first line of `--help`.
+    """
     parser = ArgumentParser(
         prog=f"python -m ser.{command}",
+        usage=f"python -m ser.{command} {usage}",
         description=description,
         exit_on_error=False,
         formatter_class=_HelpFormatter,
@@ -341,7 +347,7 @@ def build_parser(command: str, description: str, sections: Sequence[str] | None 
     return parser
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Keeps the line breaks of a command's description, so that its example commands can be copied."""
 
 

@@ -16,7 +16,7 @@ from ser.errors import run_command
 
 
 def main(argv: list[str]) -> None:
-    parser = build_parser("make_demo", __doc__, sections=())
+    parser = build_parser("make_demo", __doc__, sections=(), usage="[--output DIR] [--clips N] [--test-clips N] [--seed N]")
     parser.add_argument("--output", type=str, default="input", help="Folder to make; it must not hold other data.")
     parser.add_argument("--clips", type=PositiveInt, default=360, help="Training clips, at least 6.")
     parser.add_argument("--test-clips", type=PositiveInt, default=120, help="Test clips; half are spoken by voices that aren't in train.")

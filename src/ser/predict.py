@@ -23,7 +23,9 @@ SHOWN = 20
 
 
 def main(argv: list[str]) -> None:
-    parser = build_parser("predict", __doc__, sections=["data"])
+    parser = build_parser(
+        "predict", __doc__, sections=["data"], usage="--model RUN PATH [PATH ...] [--output FILE] [--section.key value ...]"
+    )
     parser.add_argument("--model", type=str, required=True, help="Run folder (outputs/X), fold folder, or model folder.")
     parser.add_argument("--output", type=str, help="CSV or JSON to write; without it the first rows are shown.")
     parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
