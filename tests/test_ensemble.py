@@ -273,7 +273,9 @@ def edit_sample(run, change):
         (lambda run: edit_sample(run, lambda table: table[["label", "id"]]), "label, id"),
         (lambda run: edit_sample(run, lambda table: table.assign(label=6)), "shows the label 6"),
         (lambda run: edit_sample(run, lambda table: table.assign(label="bored")), "shows the label 'bored'"),
-        (lambda run: (run.parent / "input" / "sample_submission.csv").unlink(), "--sample"),
+        (lambda run: (run.parent / "input" / "sample_submission.csv").unlink(), "no sample submission found.*--sample"),
+        (lambda run: [path.write_text("data: 3") for path in run.parent.glob("*/config.yaml")], "doesn't say where the data is.*--sample"),
+        (lambda run: [path.unlink() for path in run.parent.glob("*/config.yaml")], "doesn't say where the data is.*--sample"),
     ],
 )
 def test_refused_with_one_message_and_nothing_written(two, output, capsys, damage, says):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from ser.errors import UserError
 from ser.runs import Run, check_same_ids, read_run
@@ -42,7 +43,7 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
     for place, folder in zip(places, folders, strict=True):
         if places.count(place) > 1:
             raise UserError(f"{folder} is given more than once, which would double its weight. Name each run once.")
-    runs = [read_run(folder, allow_missing_folds) for folder in folders]
+    runs = [read_run(folder, allow_missing_folds) for folder in tqdm(folders, "reading runs", leave=False, disable=None)]
     for run in runs[1:]:
         _check_same_data(runs[0], run)
     if not runs[0].test_ids:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
-from ser.config import load_config
 from ser.errors import UserError
 from ser.runs import Run, check_same_ids, read_csv
 
@@ -22,12 +22,19 @@ def find_sample(runs: Sequence[Run], given: str | Path | None) -> Path:
         return Path(given)
     tried = []
     for run in runs:
-        if (run.folder / "config.yaml").is_file():
-            tried.append(Path(load_config(run.folder / "config.yaml").data.root) / "sample_submission.csv")
-            if tried[-1].is_file():
-                return tried[-1]
-    where = f" at {', '.join(map(str, dict.fromkeys(tried)))}" if tried else f": {runs[0].folder} has no config.yaml"
+        tried.append(_data_root(run.folder / "config.yaml") / "sample_submission.csv")
+        if tried[-1].is_file():
+            return tried[-1]
+    where = f" at {', '.join(map(str, dict.fromkeys(tried)))}"
     raise UserError(f"no sample submission found{where}. Name it with --sample FILE.")
+
+
+def _data_root(config: Path) -> Path:
+    # Only this key is read: a run of an older version, whose other keys have changed since, can still be blended.
+    try:
+        return Path(yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["root"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        raise UserError(f"{config} doesn't say where the data is (data.root). Name the sample submission with --sample FILE.") from None
 
 
 def make_submission(sample: Path, test_ids: Sequence[str], predicted: np.ndarray, label_names: Sequence[str]) -> pd.DataFrame:
