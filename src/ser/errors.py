@@ -31,6 +31,9 @@ def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None
         _stop(f"stopped: {stopped}", EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         _stop("stopped: interrupted from the keyboard", 130)
+    except BrokenPipeError:  # `… | head` has read enough
+        sys.stdout = None
+        raise SystemExit(0) from None
     except OSError as error:
         _stop(f"error: {_explain(error)}", EXIT_WRONG_INPUT)
 

@@ -101,8 +101,7 @@ def _usable_training_clips(table: Table, config: Config) -> tuple[Table, ClipSto
     good = np.flatnonzero(store.usable)
     if not len(good):
         raise UserError("not one training clip can be used.")
-    table = table.take(good)
-    return table, ClipStore.open(table.paths, config.data, "training clips"), dropped
+    return table.take(good), store.take(good), dropped
 
 
 def _describe_data(dataset: Dataset, train: Table, train_store: ClipStore, test_store: ClipStore | None, dropped: list[dict]) -> dict:
