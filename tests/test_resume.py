@@ -145,8 +145,7 @@ def test_optimizer_state_comes_back_bit_by_bit(tmp_path):
 def test_changed_data_is_refused_and_says_what_changed(data, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(data, copy)
-    config = config_of(tmp_path, copy, "tiny")
-    open_run(config)
+    config, _, _ = interrupted(copy, tmp_path, stops=(1,))
     rows = (copy / "train.csv").read_text().splitlines()
     (copy / "train.csv").write_text("\n".join(rows[:-1]) + "\n")
     with pytest.raises(UserError, match="train: 1 gone"):

@@ -51,4 +51,6 @@ def _explain(error: OSError) -> str:
         return f"no permission to read or write{where}. Check who owns the folder, or choose another one."
     if isinstance(error, FileNotFoundError):
         return f"no such file or folder{where}."
+    if error.filename:
+        return f"{error.strerror}{where}."
     raise error

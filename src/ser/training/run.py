@@ -57,7 +57,9 @@ def open_run(config: Config) -> Run:
     folder = Path(config.run.output)
     if config.run.start_over and folder.exists():
         _remove_run(folder)
-    _check_config(config, folder)
+    begun = any(folder.glob("fold_*/metrics.json")) or any(folder.glob("fold_*/checkpoints/*"))
+    if begun:
+        _check_config(config, folder)
     dataset = read_dataset(config.data)
     train, train_store, dropped = _usable_training_clips(dataset.train, config)
     test_store = None
@@ -66,7 +68,10 @@ def open_run(config: Config) -> Run:
         if (unusable := int((~test_store.usable).sum())) > 0:
             print(f"warning: {unusable} test clips can't be used; their rows get the prior of the training labels.")
     description = _describe_data(dataset, train, train_store, test_store, dropped)
-    _check_data(description, folder)
+    if begun:
+        _check_data(description, folder)
+    else:  # an attempt that never trained (a wrong model name, say) binds nobody to its settings
+        (folder / "folds.csv").unlink(missing_ok=True)
     folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, config.run.seed, dataset.label_names)
     save_config(config, folder / "config.yaml")
     write_folds(folder / "folds.csv", train, folds)
