@@ -1,5 +1,7 @@
 """Building models: heads, labels, layer weights, learning-rate groups, weights from scratch, SpecAugment, layer drop."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,42 @@ def test_pretrained_weights_arrive_unchanged(tmp_path, kind):
             assert torch.equal(weight, original), name
             compared += 1
     assert compared > 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        ("wav2vec2-group", "ForPreTraining"),
+        ("wav2vec2-layer", "ForCTC"),
+        ("hubert-layer", "ForCTC"),
+        ("whisper", "ForConditionalGeneration"),
+    ],
+)
+def test_checkpoints_of_another_task_bring_their_encoder_and_leave_their_head(tmp_path, caplog, kind, task):
+    """The hub ships them so: pretraining, speech recognition; the older ones with weight norm under its old names."""
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    folder = make_checkpoint(tmp_path, kind, codevector_dim=16, proj_codevector_dim=16)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "whisper": "Whisper"}
+    reference = getattr(transformers, names[config.model_type] + task)(config)
+    reference.save_pretrained(folder)
+    stored = load_file(folder / "model.safetensors")
+    old = {
+        name.replace("parametrizations.weight.original0", "weight_g").replace("parametrizations.weight.original1", "weight_v"): tensor
+        for name, tensor in stored.items()
+    }
+    save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"gradient_checkpointing": True, "mask_channel_prob": 0.0}))
+
+    model = build_model(ModelConfig(name=str(folder)), LABELS, 30.0)
+    expected = (reference.model.encoder if kind == "whisper" else reference.base_model).state_dict()
+    actual = model.encoder.state_dict()
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    assert not caplog.text
 
 
 def test_bfloat16_checkpoint_is_trained_in_float32(tmp_path):
