@@ -1,0 +1,45 @@
+"""Every config is run by the real command; a named checkpoint is replaced by a tiny folder of the same architecture and norm kind."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from checkpoints import make_checkpoint
+from tiny import make_tiny_data
+
+from ser import train
+from ser.files import read_json
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+TINY_KIND = {
+    "facebook/wav2vec2-base": "wav2vec2-group",
+    "facebook/wav2vec2-large-robust": "wav2vec2-layer",
+    "facebook/hubert-large-ll60k": "hubert-layer",
+    "microsoft/wavlm-large": "wavlm-layer",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=24, test_clips=6)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_trains_with_the_real_command(path, data, tmp_path):
+    content = yaml.safe_load(path.read_text())
+    assert len(path.read_text().splitlines()) <= 35, "a config holds only what differs from the defaults"
+    options = {
+        "--data.root": data,
+        "--data.cache": tmp_path / "cache",
+        "--run.output": tmp_path / "run",
+        "--cv.n": 2,
+        "--train.epochs": 1,
+        "--train.workers": 0,
+    }
+    if name := content.get("model", {}).get("name"):
+        options["--model.name"] = make_checkpoint(tmp_path / "checkpoint", TINY_KIND[name])
+    argv = [str(word) for pair in options.items() for word in pair]
+    train.main(["--config", str(path), *argv, "--folds", "0"])
+    metrics = read_json(tmp_path / "run" / "fold_0" / "metrics.json")
+    assert metrics["scores"]["n"] > 0
+    assert len(metrics["label_names"]) == 6
