@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from checkpoints import make_checkpoint
-from tiny import make_tiny_data
 
+from checkpoints import make_checkpoint
 from ser import train
 from ser.files import read_json
+from tiny import make_tiny_data
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 TINY_KIND = {

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
 from ser import train
 from ser.config import load_config
@@ -16,6 +15,7 @@ from ser.models import build_model
 from ser.training.loop import FoldData, Trainer
 from ser.training.run import open_run
 from ser.training.stopping import Stopper
+from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
 NO_DROPOUT = TINY_WAV2VEC2 | {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
 STILL = {"from_scratch": NO_DROPOUT, "freeze": "none", "head_dropout": 0.0, "mask_time_prob": 0.0}
