@@ -1,15 +1,18 @@
 """Kill training at random moments, start it again each time, and compare the end with an uninterrupted run, byte by byte.
 
-    python tests/soak.py                        5 seeds, 10 kills each (about half an hour on 2 cores)
+    python tests/soak.py                        5 seeds, 10 kills each (about a quarter of an hour on 2 cores)
     python tests/soak.py --seeds 1 --kills 3    a short one
 
-Everything random is on: augmentation, dropout, layer drop, SpecAugment, mixup, accumulation, loader workers.
-Every third kill is aimed at the moment a checkpoint is being written.
+Everything random is on: augmentation, dropout, layer drop, SpecAugment, mixup, accumulation; 0 and 2 loader workers in turn.
+Half of the kills come at any moment, the others while something is being written: a checkpoint, a fold's files, the clip store.
+Compared are all files of the run (but for timings and the config, which names its folder) and the submission made of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import random
 import signal
@@ -17,18 +20,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
 
-from tiny import make_tiny_data, write_tiny_config  # noqa: E402 - found by the path above
+from ser import ensemble  # noqa: E402 - found by the path above
+from tiny import make_tiny_data, write_tiny_config  # noqa: E402
 
-COMPARED = ("history.csv", "valid.csv", "test.csv", "metrics.json", "oof.csv", "report.json", "folds.csv", "data.json", "model.safetensors")
+DIFFER_BY_NATURE = ("timing.csv", "config.yaml")
 EVERYTHING_RANDOM = {
     "model": {"layer_drop": 0.2, "mask_time_prob": 0.1, "head_dropout": 0.2},
     "augment": {"gain": {"p": 0.5}, "noise": {"p": 0.5}, "shift": {"p": 0.5}},
     "train": {"epochs": 6, "batch_size": 4, "accumulation": 2, "mixup": 0.4, "label_smoothing": 0.1, "early_stopping": 5},
 }
+# What a kill waits for: nothing but a random moment, or a file that is being written (below the seed's folder).
+ANY = None
+CHECKPOINT = "outputs/tiny/fold_*/checkpoints/.*"
+FOLD_FILES = "outputs/tiny/fold_*/.*tmp-*"
+STORE = "cache/.clips-*.tmp-*"
+AIMS = (STORE, ANY, CHECKPOINT, ANY, CHECKPOINT, ANY, FOLD_FILES, ANY, CHECKPOINT, ANY)
 
 
 def main() -> None:
@@ -36,79 +48,112 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=10, help="kills per seed")
     given = parser.parse_args()
+    started, same, kills = time.monotonic(), 0, Counter()
     with tempfile.TemporaryDirectory() as folder:
         data = make_tiny_data(Path(folder) / "demo")
-        results = [soak(Path(folder), data, seed, given.kills) for seed in range(given.seeds)]
-    same = sum(same for same, _ in results)
-    print(f"{same} of {given.seeds} seeds ended byte-identical after {sum(kills for _, kills in results)} kills")
+        for seed in range(given.seeds):
+            differences, killed = soak(Path(folder) / str(seed), data, seed, AIMS, given.kills)
+            same, kills = same + (not differences), kills + killed
+            print(f"seed {seed}: {_told(killed)}; {'identical' if not differences else f'DIFFERENT: {differences}'}", flush=True)
+    minutes = (time.monotonic() - started) / 60
+    print(f"{same} of {given.seeds} seeds ended byte-identical after {_told(kills)}, in {minutes:.1f} minutes")
     sys.exit(same != given.seeds)
 
 
-def soak(folder: Path, data: Path, seed: int, kills: int) -> tuple[bool, int]:
-    """One seed: an uninterrupted run and a killed one. Returns whether they ended the same, and how often it was killed."""
-    workers = 2 * (seed % 2)
-    whole, duration = _command(folder, data, f"whole_{seed}", seed, workers), time.monotonic()
-    if subprocess.run(whole, stdout=subprocess.DEVNULL, env=_environment()).returncode:
-        raise SystemExit("the uninterrupted run failed")
-    duration = time.monotonic() - duration
-    killed, rng, done = 0, random.Random(seed), False  # noqa: S311 - moments to kill at, no secrets
-    command = _command(folder, data, f"killed_{seed}", seed, workers)
-    while not done:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())
-        if killed < kills:
-            done = not _kill(process, folder / "outputs" / f"killed_{seed}", rng, duration / 3, aim=killed % 3 == 2)
-            killed += not done
-        else:
-            process.communicate()
-            done = True
-        if done and process.returncode:
-            raise SystemExit(f"the run failed by itself with exit code {process.returncode}")
-    differences = compare(folder / "outputs" / f"whole_{seed}", folder / "outputs" / f"killed_{seed}")
-    print(f"seed {seed}: {killed} kills, {'identical' if not differences else f'DIFFERENT: {differences}'}", flush=True)
-    return not differences, killed
+def soak(folder: Path, data: Path, seed: int, aims: tuple[str | None, ...], kills: int) -> tuple[list[str], Counter]:
+    """One seed: an uninterrupted run and a killed one.
+
+    Returns the names of the files in which they differ, and how many kills came at any moment and during which writes.
+    """
+    process = _train(folder / "whole", data, seed)
+    _wait_for_start(process)
+    began = time.monotonic()
+    _ended_well(process)
+    training = time.monotonic() - began
+    dice, killed = random.Random(seed), Counter()  # noqa: S311 - moments to kill at, no secrets
+    while killed.total() < kills:
+        aim = aims[killed.total() % len(aims)]
+        process = _train(folder / "killed", data, seed)
+        if aim != STORE:
+            _wait_for_start(process)
+        hit = _kill(process, folder / "killed", dice.uniform(0, 1.2 * training / kills), aim)
+        if hit is None:  # it ended before: everything is done
+            break
+        killed[hit] += 1
+    _ended_well(_train(folder / "killed", data, seed))
+    for run in ("whole", "killed"):
+        _submit(folder / run)
+    return compare(folder / "whole", folder / "killed"), killed
 
 
 def compare(whole: Path, killed: Path) -> list[str]:
-    """Names of the files that are missing in one of two runs or differ in a byte."""
-    names = {str(path.relative_to(run)) for run in (whole, killed) for path in run.rglob("*") if path.name in COMPARED}
-    if not any("model.safetensors" in name for name in names):
+    """Names of the files (below outputs/ and submissions/) that are in one of two places only, or differ in a byte."""
+    contents = [dict(_files(place)) for place in (whole, killed)]
+    if not any("model.safetensors" in name for name in contents[0]):
         return ["no model was written"]
-    return sorted(
-        name for name in names if not ((whole / name).exists() and (killed / name).exists()) or _differ(whole / name, killed / name)
-    )
+    return sorted(name for name in contents[0].keys() | contents[1].keys() if contents[0].get(name) != contents[1].get(name))
 
 
-def _differ(first: Path, second: Path) -> bool:
-    # report.json names its run folder.
-    return first.read_bytes().replace(b"whole_", b"killed_") != second.read_bytes()
+def _files(place: Path) -> Iterator[tuple[str, bytes]]:
+    for path in [*place.glob("outputs/**/*"), *place.glob("submissions/*.csv")]:
+        if path.is_file() and path.name not in DIFFER_BY_NATURE:
+            yield str(path.relative_to(place)), path.read_bytes()
 
 
-def _command(folder: Path, data: Path, name: str, seed: int, workers: int) -> list[str]:
+def _train(place: Path, data: Path, seed: int) -> subprocess.Popen:
+    place.mkdir(parents=True, exist_ok=True)
     sections = EVERYTHING_RANDOM | {
-        "train": EVERYTHING_RANDOM["train"] | {"workers": workers, "learning_rate": 1e-3, "head_learning_rate": 1e-3},
-        "run": {"seed": seed, "checkpoint_steps": 3, "output": str(folder / "outputs" / name)},
+        "train": EVERYTHING_RANDOM["train"] | {"workers": 2 * (seed % 2), "learning_rate": 1e-3, "head_learning_rate": 1e-3},
+        "run": {"seed": seed, "checkpoint_steps": 2, "output": str(place / "outputs" / "tiny")},
     }
-    config = write_tiny_config(folder / f"{name}.yaml", data, **sections)
-    return [sys.executable, "-u", "-m", "ser.train", "--config", str(config)]
+    config = write_tiny_config(place / "tiny.yaml", data, **sections)
+    command = [sys.executable, "-u", "-m", "ser.train", "--config", str(config)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())
+
+
+def _submit(place: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        ensemble.main([str(place / "outputs" / "tiny"), "--output", str(place / "submissions" / "tiny.csv")])
 
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def _kill(process: subprocess.Popen, run: Path, rng: random.Random, within: float, aim: bool) -> bool:
-    """Kill at a random moment after the data is read, or while a checkpoint is being written. False if it ended before."""
+def _wait_for_start(process: subprocess.Popen) -> None:
+    """Until the data is read and the folds begin."""
     while (line := process.stdout.readline()) and "Split:" not in line:
         pass
-    moment = time.monotonic() + rng.uniform(0, within)
-    while process.poll() is None and time.monotonic() < moment:
-        time.sleep(0.001)
-    while aim and process.poll() is None and not list(run.glob("fold_*/checkpoints/.*")):
+
+
+def _ended_well(process: subprocess.Popen) -> None:
+    process.communicate()
+    if process.returncode:
+        raise SystemExit(f"the run failed by itself with exit code {process.returncode}")
+
+
+def _kill(process: subprocess.Popen, place: Path, after: float, aim: str | None) -> str | None:
+    """Kill after so many seconds, or later, when something of `aim` is being written.
+
+    Returns what was half-written then (`any moment` for nothing), or None when the run ended before.
+    """
+    moment = time.monotonic() + (0 if aim == STORE else after)
+    while process.poll() is None and (time.monotonic() < moment or (aim and not any(place.glob(aim)))):
         time.sleep(0.0005)
     ended = process.poll() is not None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return not ended
+    process.stdout.close()  # loader workers hold the other end for some seconds
+    if ended:
+        if process.returncode:
+            raise SystemExit(f"the run failed by itself with exit code {process.returncode}")
+        return None
+    names = {CHECKPOINT: "in a checkpoint", FOLD_FILES: "in a fold's files", STORE: "in the clip store"}
+    return next((name for pattern, name in names.items() if any(place.glob(pattern))), "at any moment")
+
+
+def _told(kills: Counter) -> str:
+    return f"{kills.total()} kills ({', '.join(f'{count} {moment}' for moment, count in kills.most_common())})"
 
 
 if __name__ == "__main__":

@@ -1,21 +1,29 @@
 """An interrupted run ends in the same bytes as one that was never interrupted."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ser import train
 from ser.config import load_config
 from ser.errors import Interrupted, UserError
 from ser.files import read_json, write_json
-from ser.training import fold as fold_module
+from ser.training import lock
 from ser.training.checkpoint import Checkpoints, checksum
 from ser.training.fold import train_fold
+from ser.training.lock import only_process
+from ser.training.loop import Trainer
 from ser.training.run import open_run
 from ser.training.stopping import Stopper
-from soak import EVERYTHING_RANDOM, compare, soak
+from soak import ANY, CHECKPOINT, EVERYTHING_RANDOM, STORE, compare, soak
 from tiny import make_tiny_data, write_tiny_config
 
 
@@ -28,8 +36,21 @@ class StopAfter(Stopper):
 
     @property
     def reason(self):
-        self.left -= 1
-        return "enough steps" if self.left < 0 else None
+        return "enough steps" if self.left <= 0 else None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def steps_are_counted():
+    step = Trainer._optimizer_step
+
+    def counted(trainer, *arguments):
+        step(trainer, *arguments)
+        if isinstance(trainer.stopper, StopAfter):
+            trainer.stopper.left -= 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_optimizer_step", counted)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +58,10 @@ def data(tmp_path_factory):
     return make_tiny_data(tmp_path_factory.mktemp("input") / "demo")
 
 
-def config_of(folder, data, name, workers=0):
-    path = write_tiny_config(
-        folder / f"{name}.yaml",
-        data,
-        **EVERYTHING_RANDOM
-        | {"train": EVERYTHING_RANDOM["train"] | {"epochs": 3, "workers": workers, "learning_rate": 1e-3, "head_learning_rate": 1e-3}},
-    )
+def config_of(folder, data, name, **train):
+    folder.mkdir(exist_ok=True)
+    few = {"epochs": 3, "learning_rate": 1e-3, "head_learning_rate": 1e-3}
+    path = write_tiny_config(folder / f"{name}.yaml", data, **EVERYTHING_RANDOM | {"train": EVERYTHING_RANDOM["train"] | few | train})
     return load_config(path)
 
 
@@ -62,20 +80,28 @@ def train_in_pieces(config, steps):
 def whole(data, tmp_path_factory):
     config = config_of(tmp_path_factory.mktemp("whole"), data, "tiny")
     train_fold(open_run(config), 0, Stopper())
-    return Path(config.run.output)
+    return place(config)
+
+
+def place(config):
+    """The folder that holds outputs/tiny."""
+    return Path(config.run.output).parents[1]
 
 
 @pytest.mark.parametrize(("steps", "workers"), [(1, 0), (2, 2)])
 def test_interrupted_run_ends_byte_identical(whole, data, tmp_path, steps, workers):
-    config = config_of(tmp_path, data, "tiny", workers)
+    config = config_of(tmp_path, data, "tiny", workers=workers)
     assert train_in_pieces(config, steps) >= 3
-    assert compare(whole, Path(config.run.output)) == []
+    assert compare(whole, place(config)) == []
 
 
 def test_killed_run_ends_byte_identical(data, tmp_path):
-    same, kills = soak(tmp_path, data, seed=1, kills=3)
-    assert same
-    assert kills == 3
+    """The real command, with loader workers; `python tests/soak.py` is the long form."""
+    differences, kills = soak(tmp_path, data, 1, (STORE, ANY, CHECKPOINT), 3)
+    assert differences == []
+    assert kills.total() == 3
+    assert kills["in a checkpoint"] >= 1
+    assert kills["in the clip store"] >= 1
 
 
 def interrupted(data, folder, stops=(4, 3)):
@@ -101,7 +127,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before_with_a_message(whole, d
     (newest / "model.safetensors").write_bytes(content)
     train_fold(run, 0, Stopper())
     assert "damaged" in capsys.readouterr().out
-    assert compare(whole, Path(config.run.output)) == []
+    assert compare(whole, place(config)) == []
 
 
 def test_only_the_newest_checkpoint_is_kept(data, tmp_path):
@@ -130,7 +156,7 @@ def test_optimizer_state_comes_back_bit_by_bit(tmp_path):
     model(torch.randn(2, 4)).sum().backward()
     optimizer.step()
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(model, optimizer, {"global_step": 1, "best_epoch": 0})
+    checkpoints.save(model, optimizer, {"global_step": 1, "epoch": 1, "best_epoch": 0})
     other = torch.nn.Linear(4, 3)
     again = torch.optim.AdamW([{"params": list(other.parameters()), "names": names}])
     state, messages = checkpoints.restore(other, again)
@@ -163,10 +189,116 @@ def test_start_over_deletes_no_folder_that_is_not_a_run(data, tmp_path):
         open_run(config)
 
 
-def test_two_processes_cannot_train_one_fold(data, tmp_path):
+HOLD_THE_LOCK = """
+import sys, time
+from pathlib import Path
+from ser.training.lock import only_process
+with only_process(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other_process():
+    """Another process that trains a fold, as far as its lock goes."""
+    processes = []
+
+    def start(folder):
+        environment = os.environ | {"PYTHONPATH": str(Path(lock.__file__).parents[2])}
+        processes.append(subprocess.Popen([sys.executable, "-c", HOLD_THE_LOCK, folder], stdout=subprocess.PIPE, env=environment))
+        assert processes[-1].stdout.readline() == b"held\n"
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_two_processes_cannot_train_one_fold(data, tmp_path, other_process):
     run = open_run(config_of(tmp_path, data, "tiny"))
-    with fold_module._only_process(run.folder / "fold_0"), pytest.raises(UserError, match="another process"):
+    other = other_process(run.folder / "fold_0")
+    with pytest.raises(UserError, match="another process"):
         train_fold(run, 0, Stopper())
+    other.kill()
+    other.wait()
+    with only_process(run.folder / "fold_0"):
+        pass
+
+
+def test_a_run_in_training_is_neither_deleted_nor_given_another_config(data, tmp_path, other_process):
+    """Before its first checkpoint nothing but the lock tells that a run has begun."""
+    config = config_of(tmp_path, data, "tiny")
+    other_process(open_run(config).folder / "fold_0")
+    config.train.epochs = 7
+    with pytest.raises(UserError, match=r"train\.epochs: was 3, now 7"):
+        open_run(config)
+    config.run.start_over = True
+    with pytest.raises(UserError, match="another process"):
+        open_run(config)
+
+
+def test_the_lock_ends_with_its_process_though_loader_workers_outlive_it(tmp_path):
+    with only_process(tmp_path / "fold_0"):
+        child = os.fork()
+        if child == 0:  # as a loader worker: it inherits the open file
+            time.sleep(30)
+            os._exit(0)
+    try:
+        with only_process(tmp_path / "fold_0"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_checkpoint_of_another_config_or_other_data_is_refused(data, tmp_path):
+    """Copied by hand: the run's own files don't show it."""
+    _, _, folder = interrupted(data, tmp_path, stops=(2,))
+    config = config_of(tmp_path / "other", data, "tiny", label_smoothing=0.2)
+    run = open_run(config)
+    shutil.copytree(folder / "checkpoints", run.folder / "fold_0" / "checkpoints")
+    with pytest.raises(UserError, match="another state of: config"):
+        train_fold(run, 0, Stopper())
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "data.json"])
+@pytest.mark.parametrize("content", [None, "", "{"])
+def test_a_begun_run_without_its_own_record_is_refused(data, tmp_path, name, content):
+    config, _, folder = interrupted(data, tmp_path, stops=(1,))
+    (folder.parent / name).unlink() if content is None else (folder.parent / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name}.*start_over"):
+        open_run(config)
+
+
+def test_nothing_half_written_is_left_of_a_killed_process(whole, data, tmp_path):
+    config, run, folder = interrupted(data, tmp_path, stops=(4,))
+    for name in (".model.tmp-7", ".model.old-7", "checkpoints/.step_00000009.tmp-7"):
+        (folder / name).mkdir()
+        (folder / name / "x").write_text("half")
+    for path in (folder / ".valid.tmp-7.csv", folder / "checkpoints" / ".tmpA1b2C3"):
+        path.write_text("half")
+    train_fold(run, 0, Stopper())
+    assert compare(whole, place(config)) == []
+
+
+def test_checkpoints_of_a_fold_killed_right_after_its_last_write_are_removed(data, tmp_path):
+    config, _, folder = interrupted(data, tmp_path, stops=(4,))
+    (folder / "metrics.json").write_text("{}")
+    train.train(config, [0])
+    assert not (folder / "checkpoints").exists()
+
+
+def test_best_weights_between_checkpoints_do_not_pile_up(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    checkpoints = Checkpoints(tmp_path)
+    for epoch in (1, 2):
+        checkpoints.save_best(model, epoch)
+    checkpoints.save(model, torch.optim.AdamW([{"params": [], "names": []}]), {"global_step": 5, "epoch": 3, "best_epoch": 2})
+    for epoch in (3, 4, 5):
+        checkpoints.save_best(model, epoch)
+    assert sorted(path.name for path in checkpoints.folder.glob("best*")) == ["best_0002.safetensors", "best_0005.safetensors"]
 
 
 def test_time_budget_stops_cleanly_and_goes_on(whole, data, tmp_path):
@@ -174,4 +306,4 @@ def test_time_budget_stops_cleanly_and_goes_on(whole, data, tmp_path):
     with pytest.raises(Interrupted, match="time budget of 1s"):
         train_fold(open_run(config), 0, Stopper("1s"))
     train_fold(open_run(config), 0, Stopper())
-    assert compare(whole, Path(config.run.output)) == []
+    assert compare(whole, place(config)) == []

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+LEFTOVER = re.compile(r"\..+\.(?:tmp|old)-(\d+)(?:\.\w+)?")
+"""Names of half-written files and folders, and the process that wrote."""
+SETTLED_SECONDS = 60.0
+UMASK = os.umask(0)
+os.umask(UMASK)  # it can only be read by setting it
 
 
 @contextmanager
@@ -25,10 +33,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     # The suffix stays, since writers such as matplotlib choose their format by it.
     temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.replace(path)
-        _flush_to_disk(path.parent)
+        with _system_errors_of(path, temporary):
+            yield temporary
+            _finish_file(temporary)
+            temporary.replace(path)
+            _flush_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,20 +49,33 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            _flush_to_disk(file)
-        # A folder can't be replaced in one step: the old one is moved aside first.
-        old = path.with_name(f".{path.name}.old-{os.getpid()}")
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-        _flush_to_disk(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        with _system_errors_of(path, temporary):
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                _flush_to_disk(file) if file.is_dir() else _finish_file(file)
+            # A folder can't be replaced in one step: the old one is moved aside first.
+            old = path.with_name(f".{path.name}.old-{os.getpid()}")
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
+            _flush_to_disk(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | Path, alone: bool) -> None:
+    """Remove what a killed process left half-written right in `folder`.
+
+    alone: nobody else can be writing there. Otherwise what is young, or of a living process, stays.
+    """
+    for path in Path(folder).glob(".*"):
+        found = LEFTOVER.fullmatch(path.name)
+        with suppress(OSError):
+            if found and (alone or (not _is_alive(int(found[1])) and time.time() - path.stat().st_mtime > SETTLED_SECONDS)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -87,6 +109,40 @@ def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} can't be written as JSON")
+
+
+@contextmanager
+def _system_errors_of(path: Path, temporary: Path) -> Iterator[None]:
+    """Let what the system says about the temporary file be said about `path`, as an OSError whatever library wrote.
+
+    safetensors has an exception of its own for a full disk, with the system's number in its text.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or str(error.filename).startswith(str(temporary))):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+    except Exception as error:
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+        raise
+
+
+def _finish_file(path: Path) -> None:
+    """Give the file the permissions that new files have (safetensors makes private ones) and flush it to the disk."""
+    path.chmod(0o666 & ~UMASK)
+    _flush_to_disk(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _flush_to_disk(path: Path) -> None:

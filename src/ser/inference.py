@@ -6,6 +6,7 @@ or of exactly equal length for models that take none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,18 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from ser.audio import SAMPLE_RATE
 from ser.config import DataConfig
 from ser.data.batches import PreparedClips, load_batches, prediction_batches
 from ser.data.store import ClipStore
 from ser.device import make_accelerator
-from ser.errors import UserError
+from ser.errors import UserError, is_out_of_memory
 from ser.models import load_model
 from ser.models.base import SerModel
+
+
+class BatchTooLarge(UserError):
+    """Memory is too small for a prediction's batch; smaller ones give the same probabilities."""
 
 
 def predict_probabilities(
@@ -32,10 +38,12 @@ def predict_probabilities(
     accelerator: Accelerator,
     workers: int = 0,
     title: str | None = None,
+    after_batch: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Softmax probabilities (len(rows), labels) as float64, in the order of `rows`.
 
-    title: shows a progress bar under this name.
+    title: shows a progress bar under this name. after_batch: called after every batch; may raise to end the prediction.
+    Raises BatchTooLarge when memory runs out.
     """
     rows = np.asarray(rows)
     place = {row: i for i, row in enumerate(rows.tolist())}
@@ -47,11 +55,20 @@ def predict_probabilities(
         tqdm(total=len(rows), unit="clip", desc=title, disable=True if title is None else None, leave=False) as bar,
     ):
         for batch_rows, batch in load_batches(PreparedClips(store, model.frontend), batches, workers):
-            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
-            with accelerator.autocast():
-                logits = model(**batch)
+            try:
+                batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
+                with accelerator.autocast():
+                    logits = model(**batch)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise BatchTooLarge(
+                    f"out of memory when predicting {len(batch_rows)} clips of up to {store.frames[batch_rows].max() / SAMPLE_RATE:.1f} s "
+                    "at once. Take a smaller batch: train.eval_batch_size in training, --batch_size in prediction."
+                ) from error
             probabilities[[place[row] for row in batch_rows.tolist()]] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
             bar.update(len(batch_rows))
+            after_batch()
     return probabilities
 
 

@@ -17,6 +17,7 @@ from ser.config import Config, build_parser, parse
 from ser.errors import Interrupted, UserError, run_command
 from ser.metrics import describe
 from ser.report import fold_report, run_report
+from ser.training.checkpoint import Checkpoints
 from ser.training.fold import is_finished, train_fold
 from ser.training.run import open_run
 from ser.training.stopping import Stopper
@@ -27,7 +28,12 @@ def main(argv: list[str]) -> None:
     parser = build_parser("train", __doc__)
     parser.add_argument("--folds", type=str, help="Train only these folds, e.g. 0,3; the report is made when all are there.")
     config, arguments = parse(parser, argv)
-    train(config, chosen_folds(arguments.folds, config.cv.n))
+    try:
+        train(config, chosen_folds(arguments.folds, config.cv.n))
+    except Interrupted as stopped:
+        if config.run.start_over:
+            raise Interrupted(f"{stopped} But without --run.start_over, which would throw it away.") from None
+        raise
 
 
 def train(config: Config, folds: list[int] | None = None) -> dict | None:
@@ -38,21 +44,23 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-    run = open_run(config)
     with Stopper(config.run.time_budget) as stopper:
+        with stopper.at_once():
+            run = open_run(config)
         for fold in folds if folds is not None else range(config.cv.n):
             if is_finished(run.folder, fold):
+                Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
                 print(f"fold {fold}: finished before, skipped")
                 continue
-            if stopper.reason is not None:
-                raise Interrupted(f"{stopper.reason}; fold {fold} not begun. Run the same command again to go on.")
+            stopper.check()
             train_fold(run, fold, stopper)
             print(fold_report(run.folder / f"fold_{fold}"))
-    missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]
-    if missing:
-        print(f"{run.folder}: folds {missing} are still to be trained; the OOF report comes when they are there.")
-        return None
-    report = run_report(run.folder)
+        missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]
+        if missing:
+            print(f"{run.folder}: folds {missing} are still to be trained; the OOF report comes when they are there.")
+            return None
+        with stopper.at_once():
+            report = run_report(run.folder)
     track_run(config, run.folder, report, lambda name: run.train_store[run.train.ids.index(name)])
     print(f"out-of-fold: {describe(report['oof'])}")
     for warning in report["warnings"]:

@@ -1,12 +1,13 @@
 """Checkpoints of a running fold: tensors as safetensors, the rest as JSON, checksummed, two generations.
 
-A checkpoint is a folder `checkpoints/step_<n>`; it appears in one step when everything in it is on the
-disk. The one before it goes only after the new one has been read back. A damaged checkpoint is passed
-over, with a message, for the one before it.
+A checkpoint is a folder `checkpoints/step_<n>_epoch_<k>` (k is the epoch to go on with); it appears in one
+step when everything in it is on the disk. The one before it goes only after the new one has been read back.
+A damaged checkpoint is passed over, with a message, for the one before it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from pathlib import Path
@@ -24,44 +25,55 @@ TENSORS = ("model.safetensors", "optimizer.safetensors")
 class Checkpoints:
     """The checkpoints of one fold folder, and the weights of its best epochs."""
 
-    def __init__(self, fold_folder: Path):
+    def __init__(self, fold_folder: Path, made_for: dict[str, str] | None = None):
+        """made_for: fingerprints of what the checkpoints belong to (config, data, folds); another one's are refused."""
         self.folder = Path(fold_folder) / "checkpoints"
+        self.made_for = made_for or {}
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
         """Write a checkpoint, read it back, then drop older ones and best weights that no checkpoint needs.
 
-        state: JSON values; `global_step` names the checkpoint, `best_epoch` the best weights that belong to it.
+        state: JSON values; `global_step` and `epoch` name the checkpoint, `best_epoch` the best weights that belong to it.
+        Where there is one of that name already, it stays.
         """
-        target = self.folder / f"step_{state['global_step']:08d}"
+        target = self.folder / f"step_{state['global_step']:08d}_epoch_{state['epoch']:04d}"
+        if self._intact(target):
+            return
         with atomic_folder(target) as folder:
             save_file(_contiguous(model.state_dict()), folder / TENSORS[0])
             save_file(_contiguous(optimizer_tensors(optimizer)), folder / TENSORS[1])
-            write_json(folder / STATE, state | {"checksums": {name: checksum(folder / name) for name in TENSORS}})
+            checksums = {name: checksum(folder / name) for name in TENSORS}
+            write_json(folder / STATE, state | {"made_for": self.made_for, "checksums": checksums})
         if not self._intact(target):
-            raise OSError(f"the checkpoint {target} could not be read back as written: check the disk")
+            raise OSError(errno.EIO, "the checkpoint could not be read back as written: check the disk", str(target))
         for old in self._newest_first()[1:]:
             shutil.rmtree(old)
-        for weights in self.folder.glob("best_*.safetensors"):
-            if weights != self._best_path(state["best_epoch"]):
-                weights.unlink()
+        self._drop_best_except({state["best_epoch"]})
 
     def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict | None, list[str]]:
         """Load the newest intact checkpoint into model and optimizer.
 
         Returns its state (None when there is none) and messages about damaged ones. A checkpoint that is
-        intact but lacks a tensor the model has is an error, never a silent partial load.
+        intact but lacks a tensor the model has, or was made for another config or other data, is an error, never a
+        silent partial load.
         """
         for leftover in self.folder.glob(".*"):  # what a kill in the middle of a write left behind
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         messages = []
-        for folder in self._newest_first():
+        for folder in (found := self._newest_first()):
+            back = "going back to the one before it" if folder != found[-1] else "the fold begins again, as there is no other"
             if not self._intact(folder):
-                messages.append(f"checkpoint {folder} is damaged: going back to the one before it")
+                messages.append(f"checkpoint {folder} is damaged: {back}")
                 continue
             state = read_json(folder / STATE)
             if state["best_epoch"] and not self._best_path(state["best_epoch"]).exists():
-                messages.append(f"checkpoint {folder} lacks the weights of its best epoch: going back to the one before it")
+                messages.append(f"checkpoint {folder} lacks the weights of its best epoch: {back}")
                 continue
+            if other := [part for part, value in self.made_for.items() if state["made_for"].get(part) != value]:
+                raise UserError(
+                    f"{folder} was made for another state of: {', '.join(other)}. Was it copied from another run? "
+                    "Use another --run.output, or begin again with --run.start_over true."
+                )
             _load_strictly(model, load_file(folder / TENSORS[0]), folder)
             load_optimizer_tensors(optimizer, load_file(folder / TENSORS[1]), folder)
             return state, messages
@@ -71,6 +83,10 @@ class Checkpoints:
         """Keep a copy of the weights of this epoch on disk (a reference in memory would go on training)."""
         with atomic_path(self._best_path(epoch)) as temporary:
             save_file(_contiguous(model.state_dict()), temporary)
+        # A resume may need the best weights of the last checkpoint; those of epochs in between are in nobody's way back.
+        self._drop_best_except(
+            {epoch} | {read_json(folder / STATE)["best_epoch"] for folder in self._newest_first() if self._intact(folder)}
+        )
 
     def load_best(self, model: torch.nn.Module, epoch: int) -> None:
         """Load the weights kept by `save_best`."""
@@ -82,6 +98,12 @@ class Checkpoints:
 
     def _best_path(self, epoch: int) -> Path:
         return self.folder / f"best_{epoch:04d}.safetensors"
+
+    def _drop_best_except(self, epochs: set[int]) -> None:
+        kept = {self._best_path(epoch) for epoch in epochs}
+        for weights in self.folder.glob("best_*.safetensors"):
+            if weights not in kept:
+                weights.unlink()
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step_*"), reverse=True)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ser.errors import UserError
-from ser.files import write_csv, write_json
-from ser.inference import predict_probabilities
+from ser.files import remove_leftovers, write_csv, write_json
 from ser.metrics import scores
 from ser.models import build_model
 from ser.report import plot_confusion, plot_history
 from ser.seeds import seed_of
 from ser.training.checkpoint import Checkpoints
+from ser.training.lock import only_process
 from ser.training.loop import FoldData, Progress, Trainer, seed_everything
 from ser.training.run import Run
 from ser.training.stopping import Stopper
@@ -32,7 +28,8 @@ def is_finished(run_folder: Path, fold: int) -> bool:
 def train_fold(run: Run, fold: int, stopper: Stopper) -> dict:
     """Train one fold from where it stands to its artefacts; returns what metrics.json holds."""
     folder = run.folder / f"fold_{fold}"
-    with _only_process(folder):
+    with only_process(folder):
+        remove_leftovers(folder, alone=True)
         config = run.config
         data = FoldData(
             store=run.train_store,
@@ -43,15 +40,16 @@ def train_fold(run: Run, fold: int, stopper: Stopper) -> dict:
             seed=seed_of(config.run.seed, "fold", fold),
         )
         seed_everything(seed_of(data.seed, "weights"))
-        model = build_model(config.model, run.label_names, config.data.max_seconds)
-        checkpoints = Checkpoints(folder)
+        with stopper.at_once():
+            model = build_model(config.model, run.label_names, config.data.max_seconds)
+        checkpoints = Checkpoints(folder, run.fingerprints)
         with open_tracker(config, run.folder, f"fold_{fold}", "fold") as tracker:
             title = f"fold {fold} of {config.cv.n}"
             trainer = Trainer(model, data, config, checkpoints, stopper, lambda row: tracker.log(row, row["epoch"]), title)
             progress = trainer.fit()
             metrics = _write_artefacts(run, fold, folder, data, trainer, progress)
             tracker.finish({"best_epoch": metrics["epoch"], **metrics["scores"]})
-    checkpoints.remove()
+        checkpoints.remove()
     return metrics
 
 
@@ -60,9 +58,7 @@ def _write_artefacts(run: Run, fold: int, folder: Path, data: FoldData, trainer:
     config, model = run.config, trainer.model
     write_csv(folder / "history.csv", pd.DataFrame(progress.history))
     write_csv(folder / "timing.csv", pd.DataFrame(progress.timing))
-    valid = predict_probabilities(
-        model, run.train_store, data.valid_rows, config.train.eval_batch_size, trainer.accelerator, config.train.workers
-    )
+    valid = trainer.predict(run.train_store, data.valid_rows)
     write_csv(folder / "valid.csv", probability_table([run.train.ids[i] for i in data.valid_rows], valid, run.label_names))
     prior_rows = 0
     if run.test is not None:
@@ -88,6 +84,7 @@ def _write_artefacts(run: Run, fold: int, folder: Path, data: FoldData, trainer:
         "test_prior_rows": prior_rows,
         "batch_size": progress.batch_size,
         "accumulation": progress.accumulation,
+        "eval_batch_size": progress.eval_batch_size,
         "out_of_memory": progress.memory_retries,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
@@ -100,10 +97,7 @@ def _test_probabilities(run: Run, trainer: Trainer) -> tuple[np.ndarray, int]:
     """Every test clip has a row: those that can't be used get the prior of the training labels."""
     usable = np.flatnonzero(run.test_store.usable)
     probabilities = np.tile(run.prior, (len(run.test), 1))
-    train = run.config.train
-    probabilities[usable] = predict_probabilities(
-        trainer.model, run.test_store, usable, train.eval_batch_size, trainer.accelerator, train.workers, "test clips"
-    )
+    probabilities[usable] = trainer.predict(run.test_store, usable, "test clips")
     return probabilities, len(run.test) - len(usable)
 
 
@@ -112,15 +106,3 @@ def probability_table(ids: list[str] | tuple[str, ...], probabilities: np.ndarra
     table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in label_names])
     table.insert(0, "id", list(ids))
     return table
-
-
-@contextmanager
-def _only_process(folder: Path) -> Iterator[None]:
-    """Two processes must not train the same fold: the second one stops with a message."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder} is being trained by another process. Give each process its own --folds.") from None
-        yield

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
+from accelerate.utils import release_memory
 from tqdm import tqdm
 
+from ser.audio import SAMPLE_RATE
 from ser.augment import Augmenter
 from ser.config import Config
 from ser.data.batches import PreparedClips, load_batches, training_groups
 from ser.data.store import ClipStore
 from ser.device import make_accelerator, peak_memory_mb
-from ser.errors import Interrupted, UserError
-from ser.inference import predict_probabilities
+from ser.errors import Interrupted, UserError, is_out_of_memory
+from ser.inference import BatchTooLarge, predict_probabilities
 from ser.metrics import quick_scores, selection_value
 from ser.models.base import SerModel
 from ser.seeds import seed_of
@@ -50,6 +53,7 @@ class Progress:
 
     batch_size: int
     accumulation: int
+    eval_batch_size: int
     epoch: int = 1
     step: int = 0
     global_step: int = 0
@@ -93,6 +97,7 @@ class Trainer:
         self.augmenter = Augmenter(config.augment)
         self.group_size = self.train.batch_size * self.train.accumulation
         self.last_saved = time.monotonic()
+        self.half_updated = False
 
     def fit(self) -> Progress:
         """Train until the last epoch or early stopping; leaves the best epoch's weights in the model.
@@ -115,6 +120,7 @@ class Trainer:
             while not self.progress.is_over(self.config):
                 self._train_epoch()
                 self._finish_epoch()
+        self._save()  # what is left to do (predictions) can be long, too
         self.checkpoints.load_best(self.model, self.progress.best_epoch)
         return self.progress
 
@@ -123,7 +129,7 @@ class Trainer:
         for message in messages:
             tqdm.write(message)
         if state is None:
-            return Progress(self.train.batch_size, self.train.accumulation)
+            return Progress(self.train.batch_size, self.train.accumulation, self.train.eval_batch_size)
         progress = Progress(**{name: state[name] for name in Progress.__dataclass_fields__})
         if progress.scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(progress.scaler)
@@ -138,14 +144,31 @@ class Trainer:
         groups = self._groups(self.progress.epoch)
         while self.progress.step < len(groups):
             try:
-                self._run_groups(groups[self.progress.step :])
-            except torch.OutOfMemoryError as error:
-                self._after_memory_error(groups[self.progress.step], error)
+                with self._loader_errors(self._stop_if_asked):
+                    self._run_groups(groups[self.progress.step :])
+                continue
             except RuntimeError as error:
-                # A signal to the whole process group ends the loader's workers too.
-                if self.stopper.reason is None or "DataLoader" not in str(error):
+                if not is_out_of_memory(error):
                     raise
-                self._stop_if_asked()
+                reason = str(error)
+            # Not inside `except`: until its end, the error keeps the batch in memory.
+            self._after_memory_error(groups[self.progress.step], reason)
+
+    @staticmethod
+    @contextmanager
+    def _loader_errors(stop_if_asked: Callable[[], None]) -> Iterator[None]:
+        """What becomes of an ended loader worker: a stop where a signal to the whole process group ended it, else a message."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            time.sleep(0.2)  # the signal to this process may come a moment later
+            stop_if_asked()
+            raise UserError(
+                f"a process that loads clips ended ({' '.join(str(error).split())}). Memory was probably short: try --train.workers 0, "
+                "or give the machine more shared memory (docker run --shm-size 8g)."
+            ) from None
 
     def _run_groups(self, groups: list[list[int]]) -> None:
         size = self.progress.batch_size
@@ -176,16 +199,30 @@ class Trainer:
                 "train.head_learning_rate, more train.warmup, or train.precision fp32."
             )
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
-        self.prepared_optimizer.step()
+        self.half_updated = True
+        self._update_weights()
         progress.loss_sum += loss_sum
         progress.correct += correct
         progress.clips += len(group)
         progress.step += 1
         progress.global_step += 1
+        self.half_updated = False
         self.bar.update(len(group))
         self.bar.set_postfix(
             epoch=progress.epoch, loss=progress.loss_sum / progress.clips, acc=progress.correct / progress.clips, refresh=False
         )
+
+    def _update_weights(self) -> None:
+        try:
+            self.prepared_optimizer.step()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            # A part of the weights may be updated already, so this step can't be tried again.
+            raise UserError(
+                f"out of memory when updating the weights ({error}), which a smaller batch doesn't help: AdamW keeps two numbers for "
+                "each trained weight. Train fewer of them (model.freeze, model.train_last_layers) or take a smaller model."
+            ) from None
 
     def _forward_backward(self, rows: np.ndarray, batch: dict, group_clips: int, seed: int) -> tuple[float, int]:
         """One batch of a step. Returns its summed loss and the number of clips it got right."""
@@ -203,9 +240,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Judge the epoch on the validation part, keep it if it is the best, and start the next."""
         progress, started = self.progress, time.monotonic()
-        probabilities = predict_probabilities(
-            self.model, self.data.store, self.data.valid_rows, self.train.eval_batch_size, self.accelerator, self.train.workers
-        )
+        probabilities = self.predict(self.data.store, self.data.valid_rows, after_batch=self._stop_if_asked)
         scores = quick_scores(self.data.labels[self.data.valid_rows], probabilities)
         factor = rate_factor(max(0, progress.global_step - 1), self.total_steps, self.warmup, self.train.schedule)
         rates = set_rates(self.optimizer, factor)
@@ -244,6 +279,27 @@ class Trainer:
         )
         self.progress = replace(progress, epoch=progress.epoch + 1, step=0, loss_sum=0.0, correct=0, clips=0, seconds=0.0)
 
+    def predict(
+        self, store: ClipStore, rows: np.ndarray, title: str | None = None, after_batch: Callable[[], None] | None = None
+    ) -> np.ndarray:
+        """Probabilities (len(rows), labels) of clips of a store; in smaller batches where memory runs out and that is allowed.
+
+        after_batch: by default raises Interrupted when the stopper says so.
+        """
+        stop_if_asked = after_batch or self.stopper.check
+        while True:
+            size = self.progress.eval_batch_size
+            try:
+                with self._loader_errors(stop_if_asked):
+                    return predict_probabilities(self.model, store, rows, size, self.accelerator, self.train.workers, title, stop_if_asked)
+            except BatchTooLarge as error:
+                if self.config.run.on_out_of_memory != "halve" or size == 1:
+                    raise
+                what = str(error).partition(". ")[0]
+            release_memory()
+            self.progress.eval_batch_size = size // 2
+            self._note_memory(f"{what}: going on with eval_batch_size {size // 2}")
+
     def _checkpoint_if_due(self) -> None:
         every = self.config.run.checkpoint_steps
         by_steps = every is not None and self.progress.global_step % every == 0
@@ -251,39 +307,47 @@ class Trainer:
             self._save()
 
     def _save(self) -> None:
+        started = time.monotonic()
         scaler = self.accelerator.scaler
         self.progress.scaler = scaler.state_dict() if scaler is not None else None
         self.checkpoints.save(self.model, self.optimizer, asdict(self.progress))
         self.last_saved = time.monotonic()
+        self.stopper.margin = max(self.stopper.margin, 2 * (self.last_saved - started))
 
     def _stop_if_asked(self) -> None:
-        if (reason := self.stopper.reason) is not None:
+        if (reason := self.stopper.reason) is None:
+            return
+        where = "going on from the last checkpoint"
+        # An ended loader worker is reported at any moment, even in the middle of an update, which is no state to keep.
+        if not self.half_updated:
             self._save()
-            raise Interrupted(
-                f"{reason}. {self.title}: saved at epoch {self.progress.epoch}, step {self.progress.step}; "
-                "run the same command again to go on."
-            )
+            where = f"saved at epoch {self.progress.epoch}, step {self.progress.step}"
+        raise Interrupted(f"{reason}. {self.title}: {where}; run the same command again to go on.")
 
-    def _after_memory_error(self, group: list[int], error: torch.OutOfMemoryError) -> None:
+    def _after_memory_error(self, group: list[int], reason: str) -> None:
         """Halve the batch and double the accumulation where that is allowed; else say which batch did it."""
         self.optimizer.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
         size = self.progress.batch_size
-        seconds = self.data.store.frames[group].max() / 16_000
+        seconds = self.data.store.frames[group].max() / SAMPLE_RATE
         where = f"epoch {self.progress.epoch}, step {self.progress.step}"
         what = f"out of memory at train.batch_size {size} with clips of up to {seconds:.1f} s ({where})"
         if self.config.run.on_out_of_memory == "halve" and size > 1:
             self.progress.batch_size = size // 2
             self.progress.accumulation = -(-self.group_size // self.progress.batch_size)
-            self.progress.memory_retries.append(what)
-            tqdm.write(f"{what}: going on with batch_size {self.progress.batch_size}; the effective batch stays {self.group_size}")
+            self._note_memory(f"{what}: going on with batch_size {size // 2}; the effective batch stays {self.group_size}")
             return
         raise UserError(
-            f"{what}.\nTry --train.batch_size {max(1, size // 2)} --train.accumulation {self.train.accumulation * 2} "
-            "(the same effective batch), --model.gradient_checkpointing true, --train.precision bf16, a smaller --data.max_seconds, "
-            "or let the run do it: --run.on_out_of_memory halve."
-        ) from error
+            f"{what}: {' '.join(reason.split())[:300]}\n"
+            + ("The same command with --run.on_out_of_memory halve goes on with smaller batches. " if size > 1 else "")
+            + "Settings that need less memory, for a new start with --run.start_over true: "
+            + (f"--train.batch_size {size // 2} --train.accumulation {-(-self.group_size // (size // 2))}, " if size > 1 else "")
+            + "--model.gradient_checkpointing true, --train.precision bf16, a smaller --data.max_seconds."
+        )
+
+    def _note_memory(self, text: str) -> None:
+        self.progress.memory_retries.append(text)
+        tqdm.write(f"{self.title}: {text}")
 
 
 def seed_everything(seed: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from ser.data.folds import read_or_make_folds, write_folds
 from ser.data.store import ClipStore
 from ser.data.tables import Dataset, Table, read_dataset
 from ser.errors import UserError
-from ser.files import read_json, write_json
+from ser.files import read_json, remove_leftovers, write_json
+from ser.training.lock import is_being_trained
 
 NEUTRAL_KEYS = {
     "data.root", "data.cache", "data.on_bad_audio", "data.allow_absolute_paths", "data.speakers", "cv.file", "train.workers",
@@ -51,13 +53,23 @@ class Run:
         """Share of each label among the training clips: what a test clip gets that can't be used."""
         return np.bincount(self.train.labels, minlength=len(self.label_names)) / len(self.train)
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What a checkpoint of this run belongs to: the config (without NEUTRAL_KEYS), the data, and the split."""
+        return {
+            "config": _digest(_settings(as_plain(self.config))),
+            "data": read_json(self.folder / "data.json")["fingerprint"],
+            "folds": _digest(dict(zip(self.train.ids, self.folds.tolist(), strict=True))),
+        }
+
 
 def open_run(config: Config) -> Run:
     """Read the data, make or read the folds, and check that the output folder belongs to this config and data."""
     folder = Path(config.run.output)
     if config.run.start_over and folder.exists():
         _remove_run(folder)
-    begun = any(folder.glob("fold_*/metrics.json")) or any(folder.glob("fold_*/checkpoints/*"))
+    begun = any(folder.glob("fold_*/metrics.json")) or any(folder.glob("fold_*/checkpoints/*")) or is_being_trained(folder)
+    remove_leftovers(folder, alone=False)
     if begun:
         _check_config(config, folder)
     dataset = read_dataset(config.data)
@@ -125,7 +137,7 @@ def _describe_data(dataset: Dataset, train: Table, train_store: ClipStore, test_
         report = test_store.report
         described["test"] = [{"id": name, "audio_hash": audio} for name, audio in zip(dataset.test.ids, report["audio_hash"], strict=True)]
         prior = [{"id": dataset.test.ids[i], "status": report["status"][i]} for i in np.flatnonzero(~test_store.usable)]
-    fingerprint = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
+    fingerprint = _digest(described)
     if train.speakers is not None:  # not part of the fingerprint: runs with and without known speakers can be blended
         for clip, speaker in zip(described["train"], train.speakers, strict=True):
             clip["speaker"] = speaker
@@ -133,15 +145,11 @@ def _describe_data(dataset: Dataset, train: Table, train_store: ClipStore, test_
 
 
 def _check_config(config: Config, folder: Path) -> None:
-    path = folder / "config.yaml"
-    if not path.exists():
-        return
-    before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
-    now = _flat(as_plain(config))
+    before, now = _settings(_recorded(folder / "config.yaml", yaml.safe_load)), _settings(as_plain(config))
     changed = [
         f"  {key}: was {before.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS
+        if before.get(key) != now.get(key)
     ]
     if changed:
         raise UserError(
@@ -152,10 +160,7 @@ def _check_config(config: Config, folder: Path) -> None:
 
 
 def _check_data(description: dict, folder: Path) -> None:
-    path = folder / "data.json"
-    if not path.exists():
-        return
-    before = read_json(path)
+    before = _recorded(folder / "data.json", json.loads)
     if before["fingerprint"] == description["fingerprint"]:
         return
     changes = (
@@ -181,15 +186,44 @@ def _check_data(description: dict, folder: Path) -> None:
     )
 
 
+def _recorded(path: Path, parse: Callable[[str], object]) -> dict:
+    """What a begun run has written down about itself; without it, nobody knows what its folds were trained on."""
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+        reason = "it is empty"
+    except FileNotFoundError:
+        reason = "it is missing"
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+    raise UserError(
+        f"{path} can't be read ({reason}), but folds were trained in {path.parent}. Bring it back, use another --run.output, "
+        "or begin again with --run.start_over true."
+    )
+
+
 def _content(clip: dict) -> tuple:
     return clip["audio_hash"], clip.get("label")
 
 
 def _remove_run(folder: Path) -> None:
-    """Delete a run folder, but nothing that doesn't look like one."""
+    """Delete a run folder, but nothing that doesn't look like one, or that is in use."""
+    if is_being_trained(folder):
+        raise UserError(f"--run.start_over: {folder} is being trained by another process. End it first, or choose another --run.output.")
     if any(folder.iterdir()) and not (folder / "config.yaml").exists():
         raise UserError(f"--run.start_over: {folder} holds no run (no config.yaml), so it is not deleted. Choose another --run.output.")
     shutil.rmtree(folder)
+
+
+def _settings(config: dict) -> dict:
+    """The keys of a plain config that its results follow from."""
+    flat = _flat(config)
+    return {key: value for key, value in flat.items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
