@@ -17,12 +17,12 @@ from ser.seeds import seed_of
 
 MARKER = "demo.json"
 EDITION = 1  # of the voices: a folder made by another edition isn't taken for the same data
-TRAIN_SPEAKERS = tuple(f"S{number:02d}" for number in range(15))
-NEW_SPEAKERS = tuple(f"S{number:02d}" for number in range(15, 20))
+TRAIN_SPEAKERS = tuple(f"S{number:02d}" for number in range(30))
+NEW_SPEAKERS = tuple(f"S{number:02d}" for number in range(30, 40))
 KEPT = {"README.md", ".gitkeep", ".gitignore", ".DS_Store"}  # what a folder without data may hold
 
 
-def make_demo(output: str | Path, clips: int = 360, test_clips: int = 120, seed: int = 0) -> bool:
+def make_demo(output: str | Path, clips: int = 900, test_clips: int = 120, seed: int = 0) -> bool:
     """Make synthetic data in the competition's form in `output`. Returns False when it is there already.
 
     Half of the test clips are spoken by voices that aren't in train. The folder appears complete or not at all.
@@ -36,8 +36,8 @@ def make_demo(output: str | Path, clips: int = 360, test_clips: int = 120, seed:
     settings = {"edition": EDITION, "clips": clips, "test_clips": test_clips, "seed": seed}
     if _is_there(output, settings):
         return False
-    train = _plan("TRAIN", clips, TRAIN_SPEAKERS, seed)
-    test = _plan("TEST", test_clips, _alternate(TRAIN_SPEAKERS, NEW_SPEAKERS), seed)
+    train = _plan("TRAIN", [(TRAIN_SPEAKERS, clips)], seed)
+    test = _plan("TEST", [(TRAIN_SPEAKERS, test_clips - test_clips // 2), (NEW_SPEAKERS, test_clips // 2)], seed)
     with atomic_folder(output) as folder:
         for name in KEPT:
             if (output / name).is_file():
@@ -81,28 +81,25 @@ def _is_there(output: Path, settings: dict) -> bool:
     return True
 
 
-def _plan(part: str, count: int, speakers: tuple[str, ...], seed: int) -> pd.DataFrame:
-    """Who says what with which emotion: voices and emotions as even as the count allows, in a shuffled order."""
-    turn = np.arange(count)
-    speaker = turn % len(speakers)
-    label = (turn // len(speakers) + speaker) % len(EMOTIONS)
+def _plan(part: str, voices: list[tuple[tuple[str, ...], int]], seed: int) -> pd.DataFrame:
+    """Who says what with which emotion: voices and emotions as even as the counts allow, in a shuffled order."""
+    said = [
+        (speakers[turn % len(speakers)], (turn // len(speakers) + turn % len(speakers)) % len(EMOTIONS))
+        for speakers, count in voices
+        for turn in range(count)
+    ]
     random = np.random.Generator(np.random.PCG64(seed_of(seed, "plan", part)))
-    order = np.argsort(random.random(count), kind="stable")
-    ids = [f"{part}_{number:04d}" for number in range(count)]
+    order = np.argsort(random.random(len(said)), kind="stable")
+    ids = [f"{part}_{number:04d}" for number in range(len(said))]
     return pd.DataFrame(
         {
             "id": ids,
             "path": [f"./{part.lower()}/{name}.wav" for name in ids],
-            "label": label[order],
-            "speaker": [speakers[k] for k in speaker[order]],
-            "sentence": (random.random(count) * len(SENTENCES)).astype(int),
+            "label": [said[k][1] for k in order],
+            "speaker": [said[k][0] for k in order],
+            "sentence": (random.random(len(said)) * len(SENTENCES)).astype(int),
         }
     )
-
-
-def _alternate(known: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
-    """Voices of the test clips: one known, one new, in turn."""
-    return tuple(name for k in range(len(known)) for name in (known[k], new[k % len(new)]))
 
 
 def _write_clips(folder: Path, plan: pd.DataFrame, seed: int) -> None:

@@ -18,8 +18,10 @@ from ser.seeds import seed_of
 SAMPLE_RATE = 16_000
 MIN_SECONDS, MAX_SECONDS = 1.3, 2.5
 PEAK = 0.9  # nothing is louder than this share of full scale, so nothing clips
+OVERSAMPLING = 2  # of the glottal pulse, whose sharp closure would sound through its alias
+PULSE_STEPS = 4096  # of a period, in the table of the pulse
 FRAME = 80  # samples between two control points: 5 ms
-WINDOW, FFT = 512, 1024
+WINDOW, FFT = 384, 640  # samples; the difference is room for the vocal tract's response
 
 # Formants in Hz of an average vocal tract, after Hillenbrand et al. (1995).
 VOWELS = {
@@ -120,7 +122,7 @@ def make_speaker(name: str, seed: int) -> Speaker:
         tilt=between(-1.2, 1.2),
         open_quotient=between(0.55, 0.72),
         jitter=between(0.002, 0.006),
-        strength=between(0.8, 1.2),
+        strength=between(0.9, 1.2),
         noise=between(-66, -56),
     )
 
@@ -130,9 +132,9 @@ def speak(speaker: Speaker, emotion: str, sentence: int, seed: int, clip_id: str
     random = _generator(seed, "clip", clip_id)
     manner = _manner(EMOTIONS[emotion], speaker, random)
     score = _score(SENTENCES[sentence], manner, speaker, random)
-    voiced, breath = _source(score, manner, speaker, random)
-    noise = random.uniform(-1.0, 1.0, len(voiced))
-    speech = _vocal_tract(voiced, breath, noise, score, manner.tilt + speaker.tilt)
+    source = _source(score, manner, speaker, random)
+    noise = random.uniform(-1.0, 1.0, len(source))
+    speech = _vocal_tract(source, noise, score, manner.tilt + speaker.tilt, speaker.tract)
     loud = np.abs(speech) > 0.1 * np.abs(speech).max()
     speech *= 10 ** ((speaker.level + manner.level) / 20) / np.sqrt(np.mean(speech[loud] ** 2))
     speech += 10 ** (speaker.noise / 20) * np.sqrt(3) * random.uniform(-1.0, 1.0, len(speech))
@@ -146,7 +148,7 @@ def _generator(*names: int | str) -> np.random.Generator:
 
 def _manner(emotion: Emotion, speaker: Speaker, random: np.random.Generator) -> Emotion:
     """The emotion as this speaker shows it this time: weaker or stronger, and never twice alike."""
-    neutral, strength = EMOTIONS["neutral"], speaker.strength * random.uniform(0.65, 1.15)
+    neutral, strength = EMOTIONS["neutral"], speaker.strength * random.uniform(0.8, 1.2)
 
     def toward(name: str, spread: float) -> float:
         base = getattr(neutral, name)
@@ -252,66 +254,66 @@ def _smooth(curve: np.ndarray, seconds: float) -> np.ndarray:
     return slices @ (window / window.sum())
 
 
-def _source(score: _Score, manner: Emotion, speaker: Speaker, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Derivative of the glottal flow, and the breath that goes with it; each (T,)."""
-    oversampling = 2  # the pulse has a corner, whose alias would sound
+def _source(score: _Score, manner: Emotion, speaker: Speaker, random: np.random.Generator) -> np.ndarray:
+    """Derivative of the glottal flow with the breath that goes with it, (T,)."""
+    step = FRAME * OVERSAMPLING
     frames = np.arange(len(score.pitch))
-    at = np.arange(len(frames) * FRAME * oversampling) / (FRAME * oversampling)
-    pitch = speaker.pitch * 2 ** (np.interp(at, frames, score.pitch) / 12) / (SAMPLE_RATE * oversampling)
-    periods = int(pitch.sum()) + 2
-    wobble = 1 + manner.jitter * 1.7 * random.uniform(-1, 1, (2, 2 * periods))
-    pitch = pitch * wobble[0, np.cumsum(pitch).astype(int)]
-    phase = np.cumsum(pitch)
+    at = np.arange(len(frames) * step) / step
+    pitch = speaker.pitch * 2 ** (np.interp(at, frames, score.pitch) / 12) / (SAMPLE_RATE * OVERSAMPLING)
+    cycle = np.cumsum(pitch).astype(int)
+    wobble = random.uniform(-1, 1, (2, 2 * cycle[-1] + 2)) * manner.jitter * np.sqrt(3)
+    phase = np.cumsum(pitch * (1 + wobble[0, cycle]))
     cycle = phase.astype(int)
     phase -= cycle
     opening = speaker.open_quotient * np.clip(1 - 0.05 * manner.tilt, 0.7, 1.25)
+    flow = _glottal_derivative(np.arange(PULSE_STEPS) / PULSE_STEPS, opening)
+    pulse = flow[(phase * PULSE_STEPS).astype(int)] * (1 + 4 * wobble[1, cycle])
+    pulse = pulse.reshape(-1, OVERSAMPLING).mean(axis=1)
+    amplitude = np.interp(at[::OVERSAMPLING], frames, score.voice)
+    breath = 4 * manner.breath * random.uniform(-1, 1, len(pulse)) * np.where(phase[::OVERSAMPLING] < opening, 1.0, 0.4)
+    return (pulse + breath) * amplitude
+
+
+def _glottal_derivative(phase: np.ndarray, opening: float) -> np.ndarray:
+    """One period of the derivative of Rosenberg's pulse C: it rises, falls to a sharp closure, and rests."""
     rise, fall = 0.68 * opening, 0.32 * opening
-    pulse = np.where(
-        phase < rise,
-        np.sin(np.pi * phase / rise) / rise,
-        np.where(phase < opening, -np.sin(np.pi / 2 * np.minimum((phase - rise) / fall, 1)) / fall, 0.0),
-    )
-    shimmer = 1 + 4 * (wobble[1, cycle] - 1)
-    pulse = (pulse * shimmer).reshape(-1, oversampling).mean(axis=1)
-    amplitude = np.interp(at[::oversampling], frames, score.voice)
-    flow = (phase < opening)[::oversampling]
-    breath = manner.breath * 4 * random.uniform(-1, 1, len(pulse)) * (0.4 + 0.6 * flow)
-    return pulse * amplitude, breath * amplitude
+    falling = -np.sin(np.pi / 2 * np.clip((phase - rise) / fall, 0, 1)) / fall
+    return np.where(phase < rise, np.sin(np.pi * phase / rise) / rise, np.where(phase < opening, falling, 0.0))
 
 
-def _vocal_tract(voiced: np.ndarray, breath: np.ndarray, noise: np.ndarray, score: _Score, tilt: float) -> np.ndarray:
+def _vocal_tract(source: np.ndarray, noise: np.ndarray, score: _Score, tilt: float, tract: float) -> np.ndarray:
     """Shape source and consonant noise by filters that move with the sounds: spectra of windows, overlapped and added."""
-    hop = WINDOW // 4
-    count = len(voiced) // hop + 4
-    starts = np.arange(count) * hop
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)  # sums to 2 at this hop
-    middle = np.clip((starts + WINDOW // 2 - 3 * hop) // FRAME, 0, len(score.pitch) - 1)
+    hop = WINDOW // 3
+    starts = np.arange(len(source) // hop + 3) * hop
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)  # sums to 1.5 at this hop
+    middle = np.clip((starts + WINDOW // 2 - 2 * hop) // FRAME, 0, len(score.pitch) - 1)
 
     def spectra(signal: np.ndarray) -> np.ndarray:
-        padded = np.pad(signal, (3 * hop, WINDOW))
+        padded = np.pad(signal, (2 * hop, WINDOW))
         return np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[starts] * window, FFT)
 
     frequency = np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT
     slope = 10 ** (tilt * np.log2(np.maximum(frequency, 250.0) / 500.0) / 20)
-    hiss = score.hiss[middle, None] * np.exp(-0.5 * ((frequency - score.hiss_center[middle, None]) / score.hiss_width[middle, None]) ** 2)
-    output = (spectra(voiced) * slope + spectra(breath)) * _resonances(score.formants[middle], frequency) + 3.0 * spectra(noise) * hiss
-    pieces = np.fft.irfft(output, FFT) / 2
+    higher = _resonances(np.array([[3500.0 * tract, 4500.0 * tract]]), (200.0, 260.0), frequency)
+    output = spectra(source) * (slope * higher) * _resonances(score.formants[middle], (70.0, 90.0, 130.0), frequency)
+    hissing = score.hiss[middle] > 0.001
+    center, width = score.hiss_center[middle[hissing], None], score.hiss_width[middle[hissing], None]
+    hiss = 3.0 * score.hiss[middle[hissing], None] * np.exp(-0.5 * ((frequency - center) / width) ** 2)
+    output[hissing] += spectra(noise)[hissing] * hiss
+    pieces = np.fft.irfft(output, FFT) / 1.5
     total = np.zeros(starts[-1] + FFT)
     for offset in range(0, FFT, hop):  # a column of pieces at a time: they don't overlap within a column
-        total[offset : offset + count * hop] += pieces[:, offset : offset + hop].reshape(-1)
-    return total[3 * hop : 3 * hop + len(voiced)]
+        total[offset : offset + len(starts) * hop] += pieces[:, offset : offset + hop].reshape(-1)
+    return total[2 * hop : 2 * hop + len(source)]
 
 
-def _resonances(formants: np.ndarray, frequency: np.ndarray) -> np.ndarray:
-    """Response of a cascade of five digital resonators (Klatt 1980): (N, 3) Hz -> (N, bins) complex."""
-    scale = formants[:, 2:3] / VOWELS["@"][2]
-    centers = np.concatenate([formants, 3500 * scale, 4500 * scale], axis=1)
-    widths = np.array([70.0, 90.0, 130.0, 200.0, 260.0])
+def _resonances(formants: np.ndarray, widths: tuple[float, ...], frequency: np.ndarray) -> np.ndarray:
+    """Response of a cascade of digital resonators (Klatt 1980): formants in Hz (N, K), widths in Hz (K,) -> (N, bins) complex."""
     z = np.exp(-2j * np.pi * frequency / SAMPLE_RATE)
-    radius = np.exp(-np.pi * widths / SAMPLE_RATE)
-    cosine = 2 * radius * np.cos(2 * np.pi * centers / SAMPLE_RATE)
-    response = np.ones((len(formants), len(frequency)), complex)
-    for k in range(len(widths)):
-        gain = 1 - cosine[:, k, None] + radius[k] ** 2
-        response *= gain / (1 - cosine[:, k, None] * z + radius[k] ** 2 * z**2)
-    return response
+    below, gain = np.ones(len(frequency), complex), 1.0
+    for center, width in zip(formants.T, widths, strict=True):
+        radius = np.exp(-np.pi * width / SAMPLE_RATE)
+        cosine = 2 * radius * np.cos(2 * np.pi * center[:, None] / SAMPLE_RATE)
+        below = below * ((1 + radius**2 * z**2) - cosine * z)
+        gain = gain * (1 - cosine + radius**2)
+    return gain / below
