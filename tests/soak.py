@@ -138,7 +138,7 @@ def _kill(process: subprocess.Popen, place: Path, after: float, aim: str | None)
     Returns what was half-written then (`any moment` for nothing), or None when the run ended before.
     """
     moment = time.monotonic() + (0 if aim == STORE else after)
-    while process.poll() is None and (time.monotonic() < moment or (aim and not any(place.glob(aim)))):
+    while process.poll() is None and (time.monotonic() < moment or (aim and not _exists(place, aim))):
         time.sleep(0.0005)
     ended = process.poll() is not None
     process.send_signal(signal.SIGKILL)
@@ -149,7 +149,14 @@ def _kill(process: subprocess.Popen, place: Path, after: float, aim: str | None)
             raise SystemExit(f"the run failed by itself with exit code {process.returncode}")
         return None
     names = {CHECKPOINT: "in a checkpoint", FOLD_FILES: "in a fold's files", STORE: "in the clip store"}
-    return next((name for pattern, name in names.items() if any(place.glob(pattern))), "at any moment")
+    return next((name for pattern, name in names.items() if _exists(place, pattern)), "at any moment")
+
+
+def _exists(place: Path, pattern: str) -> bool:
+    try:
+        return any(place.glob(pattern))
+    except FileNotFoundError:  # a folder went while it was looked at
+        return False
 
 
 def _told(kills: Counter) -> str:

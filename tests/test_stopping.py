@@ -1,10 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from ser.errors import UserError
+from ser.errors import Interrupted, UserError
+from ser.training import stopping
 from ser.training.stopping import MARGIN_SECONDS, Stopper, seconds_of
 
 
@@ -19,13 +23,54 @@ def test_a_budget_without_sense_is_refused(text):
         seconds_of(text)
 
 
-def test_a_signal_is_taken_and_the_old_handler_comes_back():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_is_taken_and_the_old_handler_comes_back(number):
+    before = signal.getsignal(number)
     with Stopper() as stopper:
         assert stopper.reason is None
+        os.kill(os.getpid(), number)
+        assert number.name in stopper.reason
+    assert signal.getsignal(number) is before
+
+
+def test_the_end_of_the_terminal_stays_ignored_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stopper() as stopper:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stopper.reason is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+TAKE_TWO = """
+import os, signal, sys, time
+from ser.training import stopping
+stopping.ECHO_SECONDS = 0.2
+with stopping.Stopper() as stopper:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(float(sys.argv[1]))
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(stopper.reason)
+"""
+
+
+@pytest.mark.parametrize(("pause", "code", "told"), [("0", 0, "SIGINT received\n"), ("0.5", -signal.SIGTERM, "")])
+def test_a_second_signal_ends_at_once_unless_it_is_the_first_ones_echo(pause, code, told):
+    environment = os.environ | {"PYTHONPATH": str(Path(stopping.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", TAKE_TWO, pause], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, told)
+
+
+def test_work_that_nothing_is_lost_of_ends_in_the_middle():
+    with Stopper() as stopper, pytest.raises(Interrupted, match="SIGTERM received"), stopper.at_once():
         os.kill(os.getpid(), signal.SIGTERM)
-        assert "SIGTERM" in stopper.reason
-    assert signal.getsignal(signal.SIGTERM) is before
+        time.sleep(5)
+        pytest.fail("it went on")
+
+
+def test_an_interruption_is_caught_by_no_except_clause_for_errors():
+    assert not issubclass(Interrupted, Exception)
 
 
 def test_the_budget_counts_from_the_start_of_train_sh(monkeypatch):

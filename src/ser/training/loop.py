@@ -174,22 +174,26 @@ class Trainer:
         size = self.progress.batch_size
         batches = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
         clips = PreparedClips(self.data.store, self.model.frontend, self.augmenter, self.data.ids, self.data.seed, self.progress.epoch)
-        loader = iter(load_batches(clips, batches, self.train.workers))
+        # No local variable: an exception would keep it, and with it the workers, until Python ends.
+        self.batches = iter(load_batches(clips, batches, self.train.workers))
         self.model.train()
-        for group in groups:
-            started = time.monotonic()
-            self._optimizer_step(group, loader)
-            self.progress.seconds += time.monotonic() - started
-            self._checkpoint_if_due()
-            self._stop_if_asked()
+        try:
+            for group in groups:
+                started = time.monotonic()
+                self._optimizer_step(group)
+                self.progress.seconds += time.monotonic() - started
+                self._checkpoint_if_due()
+                self._stop_if_asked()
+        finally:
+            self.batches = None
 
-    def _optimizer_step(self, group: list[int], loader) -> None:
+    def _optimizer_step(self, group: list[int]) -> None:
         progress = self.progress
         set_rates(self.optimizer, rate_factor(progress.global_step, self.total_steps, self.warmup, self.train.schedule))
         self.prepared_optimizer.zero_grad()
         loss_sum, correct = 0.0, 0
         for start in range(0, len(group), progress.batch_size):
-            rows, batch = next(loader)
+            rows, batch = next(self.batches)
             seed = seed_of(self.data.seed, "batch", progress.epoch, progress.step, start)
             loss, hits = self._forward_backward(rows, batch, len(group), seed)
             loss_sum, correct = loss_sum + loss, correct + hits
