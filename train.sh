@@ -46,7 +46,7 @@ if [ ${#configs[@]} -eq 0 ]; then
     configs=(configs/demo.yaml)
     say "demo: no config was given"
     [ -f input/train.csv ] && say "input/ holds real data: bash train.sh configs/wav2vec2_base.yaml trains on it"
-    run ser.make_demo --output input/demo
+    run ser.make_demo
 fi
 
 outputs=() names=()

@@ -120,13 +120,16 @@ def test_predict_equals_what_training_wrote(run, data, tmp_path):
     assert predicted["id"].tolist() == pd.read_csv(data / "test.csv")["id"].tolist()
 
 
-def test_submission_has_the_samples_form(submission, data):
+def test_submission_has_the_samples_form(submission, data, run):
     sample, made = pd.read_csv(data / "sample_submission.csv"), pd.read_csv(submission)
     assert list(made.columns) == ["id", "label"]
     assert made["id"].tolist() == sample["id"].tolist()
     assert made["label"].between(0, 5).all()
     record = json.loads(submission.with_suffix(".json").read_text())
-    assert {"fingerprint", "method", "oof"} <= set(record) or record
+    truth = pd.read_csv(data / "test_labels.csv")
+    assert record["test"]["accuracy"] == pytest.approx(accuracy_score(truth["label"], made["label"]))
+    assert record["oof"]["n"] == 48
+    assert record["data_fingerprint"] == read_json(run / "data.json")["fingerprint"]
 
 
 def test_each_fold_starts_from_fresh_weights_that_depend_on_its_number_only(run, data, tmp_path):

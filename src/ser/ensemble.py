@@ -67,6 +67,8 @@ def summary(record: dict) -> str:
         lines.append(f"  against the best run, {record['best_run']}: {_signed(record['gain_over_best_run'])}")
         if record["method"] != "mean":
             lines.append(f"  against the plain mean: {_signed(record['gain_over_plain_mean'])}")
+    if record["test"] is not None:
+        lines.append(f"test clips (their labels are known, and chose nothing): {describe(record['test'])}")
     lines.append("labels given: " + ", ".join(f"{name} {count}" for name, count in record["label_counts"].items()))
     lines += [f"warning: {line}" for line in record["warnings"]]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Make synthetic, speech-like demo data in the competition's exact form, to try everything before the real data is there.
 
     python -m ser.make_demo
-    python -m ser.make_demo --output input --clips 900 --test-clips 120 --seed 0
+    python -m ser.make_demo --output input/demo --clips 600 --test-clips 120 --seed 0
 
 The same settings give the same bytes. A folder that holds other data is never touched.
 """
@@ -17,8 +17,8 @@ from ser.errors import run_command
 
 def main(argv: list[str]) -> None:
     parser = build_parser("make_demo", __doc__, sections=(), usage="[--output DIR] [--clips N] [--test-clips N] [--seed N]")
-    parser.add_argument("--output", type=str, default="input", help="Folder to make; it must not hold other data.")
-    parser.add_argument("--clips", type=PositiveInt, default=900, help="Training clips, at least 6.")
+    parser.add_argument("--output", type=str, default="input/demo", help="Folder to make; it must not hold other data.")
+    parser.add_argument("--clips", type=PositiveInt, default=600, help="Training clips, at least 6.")
     parser.add_argument("--test-clips", type=PositiveInt, default=120, help="Test clips; half are spoken by voices that aren't in train.")
     parser.add_argument("--seed", type=NonNegativeInt, default=0, help="Every voice and every clip follows from it.")
     _, given = parse(parser, argv)

@@ -17,6 +17,7 @@ from ser.errors import UserError
 from ser.files import write_json, write_text
 from ser.metrics import paired_difference, scores
 from ser.report.suspicions import suspicions
+from ser.runs import check_same_ids, read_csv
 
 
 def blend_runs(
@@ -45,7 +46,8 @@ def blend_runs(
     label_names = members.runs[0].label_names
     fitted = METHODS[method](members.oof, members.labels)
     blended, estimate = _out_of_fold(method, members)
-    predicted = fitted.predict(members.test).argmax(axis=1)
+    test = fitted.predict(members.test)
+    predicted = test.argmax(axis=1)
     submission = make_submission(sample, members.test_ids, predicted, label_names)
 
     text = submission.to_csv(index=False, lineterminator="\n")
@@ -55,6 +57,7 @@ def blend_runs(
         "method": method,
         **_compare(members, blended, fitted.weights, seed),
         "estimate": estimate,
+        "test": known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, test, seed),
         "label_names": list(label_names),
         "label_counts": dict(
             zip(members.runs[0].label_names, np.bincount(predicted, minlength=members.test.shape[2]).tolist(), strict=True)
@@ -70,6 +73,17 @@ def blend_runs(
     write_json(output.with_suffix(".json"), record)
     write_text(output, text)
     return record
+
+
+def known_test_scores(path: Path, test_ids: Sequence[str], probabilities: np.ndarray, seed: int) -> dict | None:
+    """Scores on the test clips where their labels are known: demo data keeps them in test_labels.csv; a competition doesn't."""
+    if not path.is_file():
+        return None
+    table = read_csv(path)
+    check_same_ids(table["id"], test_ids, str(path), "the test clips of the runs")
+    table = table.set_index("id").loc[list(test_ids)]
+    speakers = table["speaker"].tolist() if "speaker" in table else None
+    return scores(table["label"].astype(int).to_numpy(), probabilities, speakers, seed)
 
 
 def _out_of_fold(method: str, members: Members) -> tuple[np.ndarray, str]:

@@ -22,7 +22,7 @@ NEW_SPEAKERS = tuple(f"S{number:02d}" for number in range(30, 40))
 KEPT = {"README.md", ".gitkeep", ".gitignore", ".DS_Store"}  # what a folder without data may hold
 
 
-def make_demo(output: str | Path, clips: int = 900, test_clips: int = 120, seed: int = 0) -> bool:
+def make_demo(output: str | Path, clips: int = 600, test_clips: int = 120, seed: int = 0) -> bool:
     """Make synthetic data in the competition's form in `output`. Returns False when it is there already.
 
     Half of the test clips are spoken by voices that aren't in train. The folder appears complete or not at all.

@@ -122,7 +122,7 @@ def make_speaker(name: str, seed: int) -> Speaker:
         tilt=between(-1.2, 1.2),
         open_quotient=between(0.55, 0.72),
         jitter=between(0.002, 0.006),
-        strength=between(0.9, 1.2),
+        strength=between(1.0, 1.3),
         noise=between(-66, -56),
     )
 
@@ -148,7 +148,7 @@ def _generator(*names: int | str) -> np.random.Generator:
 
 def _manner(emotion: Emotion, speaker: Speaker, random: np.random.Generator) -> Emotion:
     """The emotion as this speaker shows it this time: weaker or stronger, and never twice alike."""
-    neutral, strength = EMOTIONS["neutral"], speaker.strength * random.uniform(0.8, 1.2)
+    neutral, strength = EMOTIONS["neutral"], speaker.strength * random.uniform(0.9, 1.2)
 
     def toward(name: str, spread: float) -> float:
         base = getattr(neutral, name)
