@@ -78,11 +78,36 @@ class FoldsConfig:
 
 
 @dataclass
+class ClassicalConfig:
+    """Features of whole clips and a scikit-learn classifier. It is fitted in one go: the sections train and augment aren't read."""
+
+    features: list[Literal["functionals", "aligned", "librosa", "egemaps", "compare"]] = field(default_factory=lambda: ["functionals"])
+    """functionals: 2736 statistics of pitch, spectrum and rhythm. aligned: the same frames laid over one template; for clips that all say
+    nearly the same text. librosa: plain means and deviations. egemaps, compare: openSMILE's sets (requirements-opensmile.txt; research
+    only). Several are weighed equally."""
+    classifier: Literal["kernel_ridge", "svm", "svm_rbf", "logistic"] = "kernel_ridge"
+    """kernel_ridge: ridge regression with a Gaussian kernel. svm: linear support vector machine. svm_rbf: with a Gaussian kernel."""
+    alpha: PositiveFloat = 0.07
+    """Regularisation of kernel_ridge; more is smoother."""
+    c: PositiveFloat = 10.0
+    """Inverse regularisation of svm, svm_rbf and logistic; less is smoother."""
+    speaker_normalization: Literal["none", "known", "found"] = "none"
+    """Features less their speaker's mean, by the speaker's spread. known: speakers by the names given (clips without one: all voices).
+    found: speakers of the clips to predict are found by clustering their voices together with those of the training clips, without any
+    labels. That is transductive: it uses the audio of all clips predicted together (validation or test). Needs the speakers of the
+    training clips."""
+
+    def __post_init__(self) -> None:
+        if not self.features or len(set(self.features)) < len(self.features):
+            raise UserError(f"model.classical.features: given {self.features}; name at least one, each once.")
+
+
+@dataclass
 class ModelConfig:
     """Model: which network, and which parts of it are trained."""
 
-    kind: Literal["encoder"] = "encoder"
-    """encoder: a transformers audio encoder with a classification head."""
+    kind: Literal["encoder", "classical"] = "encoder"
+    """encoder: a transformers audio encoder with a classification head. classical: features of whole clips and scikit-learn."""
     name: str = "facebook/wav2vec2-base"
     """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
     from_scratch: dict[str, Any] | None = None
@@ -105,6 +130,7 @@ class ModelConfig:
     """Dropout before the last linear layer."""
     gradient_checkpointing: bool = False
     """Trade a third of the speed for much less memory."""
+    classical: ClassicalConfig = field(default_factory=ClassicalConfig)
 
 
 @dataclass

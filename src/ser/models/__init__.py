@@ -18,6 +18,7 @@ __all__ = ["KINDS", "SerModel", "build_model", "load_model"]
 
 KINDS = {
     "encoder": "ser.models.encoder",
+    "classical": "ser.models.classical",
 }
 
 

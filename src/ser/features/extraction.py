@@ -1,0 +1,121 @@
+"""Features of the clips of a store, computed once: in parallel, kept on disk, resumable.
+
+Beside the clip store lies one folder per source and version, with files of up to 32 clips each, keyed by the hash of the decoded
+samples: neither a file's name nor its neighbours matter, and two stores with the same audio share its features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ser.data.store import ClipStore
+from ser.errors import Interrupted
+from ser.files import atomic_path
+
+CLIPS_PER_FILE = 32
+
+
+@dataclass(frozen=True)
+class Source:
+    """A function wave (samples,) -> {feature: array}, by its place; raise the version when what it returns changes."""
+
+    module: str
+    function: str
+    version: int
+    features: tuple[str, ...]
+
+    def load(self) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """The function. Raises UserError where a package that it needs isn't installed."""
+        module = import_module(self.module)
+        if hasattr(module, "check_installed"):
+            module.check_installed()
+        return getattr(module, self.function)
+
+
+SOURCES = {
+    "voice": Source("ser.features.voice", "extract", 1, ("functionals", "timbre", "contents")),
+    "librosa": Source("ser.features.librosa_statistics", "extract", 1, ("librosa",)),
+    "egemaps": Source("ser.features.opensmile_sets", "egemaps", 1, ("egemaps",)),
+    "compare": Source("ser.features.opensmile_sets", "compare", 1, ("compare",)),
+}
+
+
+def load_features(
+    store: ClipStore, rows: Sequence[int] | np.ndarray, source: str, stop_reason: Callable[[], str | None] = lambda: None
+) -> dict[str, list[np.ndarray]]:
+    """Features of the given (usable) rows of a store, by name, one array per row in their order.
+
+    What isn't on disk yet is computed. stop_reason: asked after each file; when it answers, the rest is left for the next run
+    (Interrupted). Raises UserError where the source's package isn't installed.
+    """
+    hashes = store.report["audio_hash"].to_numpy()[np.asarray(rows, np.int64)].tolist()
+    if not hashes:
+        return {name: [] for name in SOURCES[source].features}
+    folder = store.folder.parent / f"features-{source}-{SOURCES[source].version}"
+    known = _read(folder, set(hashes))
+    missing = {name: row for name, row in zip(hashes, rows, strict=True) if name not in known}  # equal audio once
+    if missing:
+        _compute(store, dict(sorted(missing.items())), source, folder, stop_reason)
+        known |= _read(folder, set(missing))
+    return {name: [known[audio_hash][name] for audio_hash in hashes] for name in SOURCES[source].features}
+
+
+def _read(folder: Path, wanted: set[str]) -> dict[str, dict[str, np.ndarray]]:
+    """What the files of the folder hold of the wanted clips; a damaged file holds nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np") as file:
+                for key in file.keys():  # noqa: SIM118 - not a dict
+                    audio_hash, name = key.split(".")
+                    if audio_hash in wanted:
+                        found.setdefault(audio_hash, {})[name] = file.get_tensor(key)
+        except (SafetensorError, OSError, ValueError):
+            path.unlink(missing_ok=True)
+    return found
+
+
+def _compute(store: ClipStore, rows: dict[str, int], source: str, folder: Path, stop_reason: Callable[[], str | None]) -> None:
+    """Extract the features of {audio hash: row}, a file at a time."""
+    SOURCES[source].load()  # a missing package is told here, not by each process
+    names = list(rows)
+    chunks = [names[start : start + CLIPS_PER_FILE] for start in range(0, len(names), CLIPS_PER_FILE)]
+    with tqdm(total=len(names), unit="clip", desc=f"{source} features", delay=2, disable=None, leave=False) as bar:
+        for chunk, features in zip(chunks, _extract_all(store, [[rows[name] for name in chunk] for chunk in chunks], source), strict=True):
+            _write(folder, dict(zip(chunk, features, strict=True)))
+            bar.update(len(chunk))
+            if (reason := stop_reason()) is not None and chunk is not chunks[-1]:
+                raise Interrupted(f"{reason}. {source} features: {bar.n} of {len(names)} clips done; run the same command again to go on.")
+
+
+def _extract_all(store: ClipStore, chunks: list[list[int]], source: str) -> Iterator[list[dict[str, np.ndarray]]]:
+    """The features of each chunk of rows, in order: here where there is one chunk, else in a process per processor."""
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky", inner_max_num_threads=1):
+        workers = Parallel(n_jobs=-1 if len(chunks) > 1 else 1, return_as="generator")
+        yield from workers(delayed(extract_rows)(store, rows, source) for rows in chunks)
+
+
+def extract_rows(store: ClipStore, rows: Sequence[int], source: str) -> list[dict[str, np.ndarray]]:
+    """The features of some rows of a store, each from its own samples alone."""
+    extract = SOURCES[source].load()
+    return [extract(store[row]) for row in rows]
+
+
+def _write(folder: Path, features: dict[str, dict[str, np.ndarray]]) -> None:
+    from safetensors.numpy import save_file
+
+    tensors = {f"{audio_hash}.{name}": np.ascontiguousarray(values) for audio_hash, of in features.items() for name, values in of.items()}
+    key = hashlib.blake2b("".join(features).encode(), digest_size=16).hexdigest()
+    with atomic_path(folder / f"{key}.safetensors") as temporary:
+        save_file(tensors, temporary)

@@ -1,0 +1,33 @@
+"""The plain baseline: means and standard deviations of what librosa computes with its defaults."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ser.audio import SAMPLE_RATE
+from ser.features.trim import trim
+
+MFCC = 40
+
+
+def extract(wave: np.ndarray) -> dict[str, np.ndarray]:
+    """Wave (samples,) -> librosa (200,) float32: mean and standard deviation over time of 40 MFCC, their slopes, chroma, contrast, ..."""
+    import librosa
+
+    wave = trim(wave)
+    magnitude = np.abs(librosa.stft(wave))
+    mfcc = librosa.feature.mfcc(y=wave, sr=SAMPLE_RATE, n_mfcc=MFCC)
+    frames = np.vstack(
+        [
+            mfcc,
+            np.gradient(mfcc, axis=1) if mfcc.shape[1] > 1 else np.zeros_like(mfcc),
+            librosa.feature.chroma_stft(S=magnitude**2, sr=SAMPLE_RATE, tuning=0.0),
+            librosa.feature.spectral_contrast(S=magnitude, sr=SAMPLE_RATE),
+            librosa.feature.zero_crossing_rate(wave),
+            librosa.feature.rms(S=magnitude),
+            librosa.feature.spectral_centroid(S=magnitude, sr=SAMPLE_RATE),
+            librosa.feature.spectral_bandwidth(S=magnitude, sr=SAMPLE_RATE),
+            librosa.feature.spectral_rolloff(S=magnitude, sr=SAMPLE_RATE),
+        ]
+    )
+    return {"librosa": np.concatenate([frames.mean(axis=1), frames.std(axis=1)]).astype(np.float32)}
