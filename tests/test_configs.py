@@ -38,6 +38,8 @@ def test_config_trains_with_the_real_command(path, data, tmp_path):
     }
     if name := content.get("model", {}).get("name"):
         options["--model.name"] = make_checkpoint(tmp_path / "checkpoint", TINY_KIND[name])
+    if "compare" in content.get("model", {}).get("classical", {}).get("features", []):
+        pytest.importorskip("opensmile")
     argv = [str(word) for pair in options.items() for word in pair]
     train.main(["--config", str(path), *argv, "--folds", "0"])
     metrics = read_json(tmp_path / "run" / "fold_0" / "metrics.json")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,13 +26,16 @@ from ser.errors import UserError, is_out_of_memory
 from ser.models import load_model
 from ser.models.base import SerModel
 
+if TYPE_CHECKING:
+    from ser.models.classical import ClassicalModel
+
 
 class BatchTooLarge(UserError):
     """Memory is too small for a prediction's batch; smaller ones give the same probabilities."""
 
 
 def predict_probabilities(
-    model: SerModel,
+    model: SerModel | ClassicalModel,
     store: ClipStore,
     rows: np.ndarray,
     batch_size: int,
@@ -46,6 +50,8 @@ def predict_probabilities(
     Raises BatchTooLarge when memory runs out.
     """
     rows = np.asarray(rows)
+    if model.kind == "classical":
+        return model.predict(store, rows, title=title, after_file=after_batch)
     place = {row: i for i, row in enumerate(rows.tolist())}
     probabilities = np.empty((len(rows), len(model.label_names)))
     batches = prediction_batches(store.frames, rows, batch_size, model.exact_length)

@@ -57,7 +57,7 @@ def learn_template(sequences: Sequence[np.ndarray]) -> np.ndarray:
     lengths = np.array([len(sequence) for sequence in sequences])
     candidates = np.argsort(np.abs(lengths - np.median(lengths)), kind="stable")[:CANDIDATES]
     judges = sequences[:: max(1, len(sequences) // JUDGES)]
-    costs = [np.mean([alignment_cost(judge, sequences[row]) for judge in judges if judge is not sequences[row]] or [0]) for row in candidates]
+    costs = [sum(alignment_cost(judge, sequences[row]) for judge in judges) for row in candidates]
     template = sequences[candidates[int(np.argmin(costs))]]
     averaged = sequences[:: max(1, len(sequences) // CLIPS)]
     for _ in range(ROUNDS):

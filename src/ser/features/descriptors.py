@@ -59,7 +59,7 @@ def describe(wave: np.ndarray) -> Frames:
 
 
 def _spectral_shape(power: np.ndarray) -> list[np.ndarray]:
-    """power (T, bins) -> centroid, spread, four rolloffs, alpha ratio, Hammarberg index, three slopes, log flatness, log flux; each (T,)."""
+    """power (T, bins) -> centroid, spread, rolloffs, alpha ratio, Hammarberg index, slopes, log flatness, log flux; each (T,)."""
     power = power + 1e-12
     hz = np.arange(power.shape[1]) * BIN_HZ
     total = power.sum(axis=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy as np
 from tqdm import tqdm
 
 from ser.data.store import ClipStore
-from ser.errors import Interrupted
 from ser.files import atomic_path
 
 CLIPS_PER_FILE = 32
@@ -48,12 +48,12 @@ SOURCES = {
 
 
 def load_features(
-    store: ClipStore, rows: Sequence[int] | np.ndarray, source: str, stop_reason: Callable[[], str | None] = lambda: None
+    store: ClipStore, rows: Sequence[int] | np.ndarray, source: str, after_file: Callable[[], None] = lambda: None
 ) -> dict[str, list[np.ndarray]]:
     """Features of the given (usable) rows of a store, by name, one array per row in their order.
 
-    What isn't on disk yet is computed. stop_reason: asked after each file; when it answers, the rest is left for the next run
-    (Interrupted). Raises UserError where the source's package isn't installed.
+    What isn't on disk yet is computed. after_file: called whenever some more of it is on disk; may raise to leave the rest for the next
+    time. Raises UserError where the source's package isn't installed.
     """
     hashes = store.report["audio_hash"].to_numpy()[np.asarray(rows, np.int64)].tolist()
     if not hashes:
@@ -62,7 +62,7 @@ def load_features(
     known = _read(folder, set(hashes))
     missing = {name: row for name, row in zip(hashes, rows, strict=True) if name not in known}  # equal audio once
     if missing:
-        _compute(store, dict(sorted(missing.items())), source, folder, stop_reason)
+        _compute(store, dict(sorted(missing.items())), source, folder, after_file)
         known |= _read(folder, set(missing))
     return {name: [known[audio_hash][name] for audio_hash in hashes] for name in SOURCES[source].features}
 
@@ -84,17 +84,21 @@ def _read(folder: Path, wanted: set[str]) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-def _compute(store: ClipStore, rows: dict[str, int], source: str, folder: Path, stop_reason: Callable[[], str | None]) -> None:
+def _compute(store: ClipStore, rows: dict[str, int], source: str, folder: Path, after_file: Callable[[], None]) -> None:
     """Extract the features of {audio hash: row}, a file at a time."""
     SOURCES[source].load()  # a missing package is told here, not by each process
     names = list(rows)
     chunks = [names[start : start + CLIPS_PER_FILE] for start in range(0, len(names), CLIPS_PER_FILE)]
     with tqdm(total=len(names), unit="clip", desc=f"{source} features", delay=2, disable=None, leave=False) as bar:
-        for chunk, features in zip(chunks, _extract_all(store, [[rows[name] for name in chunk] for chunk in chunks], source), strict=True):
-            _write(folder, dict(zip(chunk, features, strict=True)))
-            bar.update(len(chunk))
-            if (reason := stop_reason()) is not None and chunk is not chunks[-1]:
-                raise Interrupted(f"{reason}. {source} features: {bar.n} of {len(names)} clips done; run the same command again to go on.")
+        try:
+            extracted = _extract_all(store, [[rows[name] for name in chunk] for chunk in chunks], source)
+            for chunk, features in zip(chunks, extracted, strict=True):
+                _write(folder, dict(zip(chunk, features, strict=True)))
+                bar.update(len(chunk))
+                after_file()
+        except BrokenExecutor:
+            after_file()  # a signal to the whole process group ends the processes too
+            raise
 
 
 def _extract_all(store: ClipStore, chunks: list[list[int]], source: str) -> Iterator[list[dict[str, np.ndarray]]]:

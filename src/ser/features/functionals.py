@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import scipy.fft
@@ -101,7 +102,7 @@ def _band_power(curves: np.ndarray, edges: Sequence[float]) -> np.ndarray:
     window = np.hanning(len(curves))[:, None]
     power = np.square(np.abs(scipy.fft.rfft((curves - curves.mean(axis=0)) * window, length, axis=0)))
     hz = scipy.fft.rfftfreq(length, 1 / FRAMES_PER_SECOND)
-    return np.array([power[(hz >= low) & (hz < high)].mean(axis=0) for low, high in zip(edges[:-1], edges[1:], strict=True)])
+    return np.array([power[(hz >= low) & (hz < high)].mean(axis=0) for low, high in pairwise(edges)])
 
 
 def _contour(curve: np.ndarray) -> np.ndarray:

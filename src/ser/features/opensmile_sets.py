@@ -20,8 +20,8 @@ def check_installed() -> None:
     """Raises UserError where openSMILE isn't installed."""
     if find_spec("opensmile") is None:
         raise UserError(
-            "the features egemaps and compare need openSMILE, which isn't installed: pip install -r requirements-opensmile.txt. Its licence "
-            "allows private, research and educational use only. Without it: --model.classical.features '[functionals]'."
+            "the features egemaps and compare need openSMILE, which isn't installed: pip install -r requirements-opensmile.txt. "
+            "Its licence allows private, research and educational use only. Without it: --model.classical.features '[functionals]'."
         )
 
 

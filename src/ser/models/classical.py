@@ -39,6 +39,7 @@ SAME_TEXT = "Features `aligned` assume that all clips say nearly the same text."
 class ClassicalModel:
     """Clips to probabilities. `fit` once; afterwards it only reads. Offers what inference asks of a model."""
 
+    kind = "classical"
     exact_length = False
 
     def __init__(self, config: ClassicalConfig, label_names: Sequence[str], max_seconds: float):
@@ -54,19 +55,20 @@ class ClassicalModel:
         labels: np.ndarray,
         speakers: Sequence[str] | None,
         seed: int,
-        stop_reason: Callable[[], str | None] = lambda: None,
-    ) -> None:
+        after_file: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
         """Learn from the training clips: rows of the store, their labels (n,) and, where known, speakers (n names).
 
-        Nothing else is seen. Raises UserError where speakers are needed and unknown, or openSMILE isn't installed; Interrupted when
-        stop_reason asks for it while features are computed.
+        Nothing else is seen. Returns the probabilities (n, labels) of these clips. after_file: called while features are computed, may
+        raise to end it. Raises UserError where speakers are needed and unknown, or openSMILE isn't installed.
         """
-        features = self._features(store, rows, stop_reason)
+        features = self._features(store, rows, after_file)
         if "aligned" in self.config.features:
             self.template = learn_template(features["timbre"])
         blocks = self._blocks(features)
         self.sharpness = self._choose_sharpness(blocks, labels, speakers, seed)
-        self.chain = SpeakerClassifier.fit(self.config, blocks, labels, len(self.label_names), speakers)
+        self.chain, scores = SpeakerClassifier.fit(self.config, blocks, labels, len(self.label_names), speakers)
+        return softmax(scores, self.sharpness)
 
     def predict(
         self,
@@ -74,7 +76,7 @@ class ClassicalModel:
         rows: np.ndarray,
         speakers: Sequence[str | None] | None = None,
         title: str | None = None,
-        stop_reason: Callable[[], str | None] = lambda: None,
+        after_file: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
         """Probabilities (n, labels) of the given (usable) rows of a store.
 
@@ -82,7 +84,7 @@ class ClassicalModel:
         """
         if not len(rows):
             return np.zeros((0, len(self.label_names)))
-        blocks = self._blocks(self._features(store, rows, stop_reason))
+        blocks = self._blocks(self._features(store, rows, after_file))
         voices = self.chain.voices(blocks, speakers)
         if title is not None and self.chain.space is not None:
             tqdm.write(f"{title}: {describe_voices(voices, len(self.chain.speakers))}")
@@ -107,7 +109,7 @@ class ClassicalModel:
 
         with atomic_folder(folder) as temporary:
             card = {
-                "kind": "classical",
+                "kind": self.kind,
                 "label_names": self.label_names,
                 "max_seconds": self.max_seconds,
                 "sampling_rate": SAMPLE_RATE,
@@ -133,10 +135,10 @@ class ClassicalModel:
     def _sources(self) -> list[str]:
         return list(dict.fromkeys(SOURCE_OF[name] for name in self.config.features))
 
-    def _features(self, store: ClipStore, rows: np.ndarray, stop_reason: Callable[[], str | None]) -> dict[str, list[np.ndarray]]:
+    def _features(self, store: ClipStore, rows: np.ndarray, after_file: Callable[[], None]) -> dict[str, list[np.ndarray]]:
         features: dict[str, list[np.ndarray]] = {}
         for source in self._sources():
-            features |= load_features(store, rows, source, stop_reason)
+            features |= load_features(store, rows, source, after_file)
         return features
 
     def _blocks(self, features: dict[str, list[np.ndarray]]) -> list[np.ndarray]:
@@ -148,7 +150,7 @@ class ClassicalModel:
         return [aligned_features(timbre, contents, self.template) for timbre, contents in clips]
 
     def _choose_sharpness(self, blocks: list[np.ndarray], labels: np.ndarray, speakers: Sequence[str] | None, seed: int) -> float:
-        """By cross-validation within the training part: on voices left out where speakers are known, so that it isn't too sure of itself."""
+        """By cross-validation within the training part, on voices left out where speakers are known, so that it isn't too sure."""
         if min(np.bincount(labels)[np.unique(labels)]) < INNER_FOLDS:
             return 1.0
         grouped = speakers is not None and len(set(speakers)) >= INNER_FOLDS
@@ -156,10 +158,10 @@ class ClassicalModel:
         groups = as_integers(speakers)[0] if grouped else None
         scores = np.zeros((len(labels), len(self.label_names)))
         for train, held_out in splitter.split(labels, labels, groups):
-            names = [None if speakers is None else [speakers[row] for row in part] for part in (train, held_out)]
-            chain = SpeakerClassifier.fit(self.config, [block[train] for block in blocks], labels[train], len(self.label_names), names[0])
-            held_out_blocks = [block[held_out] for block in blocks]
-            scores[held_out] = chain.scores(held_out_blocks, chain.voices(held_out_blocks, names[1]))
+            seen, unseen = ([block[part] for block in blocks] for part in (train, held_out))
+            seen_names, unseen_names = (None if speakers is None else [speakers[row] for row in part] for part in (train, held_out))
+            chain, _ = SpeakerClassifier.fit(self.config, seen, labels[train], len(self.label_names), seen_names)
+            scores[held_out] = chain.scores(unseen, chain.voices(unseen, unseen_names))
         return fit_sharpness(scores, labels)
 
     def _tensors(self) -> dict[str, np.ndarray]:

@@ -35,8 +35,11 @@ class SpeakerClassifier:
         labels: np.ndarray,
         label_count: int,
         speakers: Sequence[str | None] | None,
-    ) -> SpeakerClassifier:
-        """labels: (n,) integers; speakers: n names, needed unless `speaker_normalization` is none. Raises UserError without them."""
+    ) -> tuple[SpeakerClassifier, np.ndarray]:
+        """labels: (n,) integers; speakers: n names, needed unless `speaker_normalization` is none (UserError without them).
+
+        Returns the chain and the scores (n, label_count) of the clips it was fitted to.
+        """
         if config.speaker_normalization == "none":
             known, names = np.full(len(labels), POOLED), ()
         else:
@@ -48,7 +51,7 @@ class SpeakerClassifier:
             space = SpeakerSpace.fit(_side_by_side([n.standardize(block) for n, block in zip(normalizers, blocks, strict=True)]), known)
         features = _side_by_side([normalised for _, normalised in fitted])
         classifier = fit_classifier(config, features, labels, label_count, len(blocks))
-        return cls(normalizers, space, names, classifier, label_count)
+        return cls(normalizers, space, names, classifier, label_count), classifier_scores(classifier, features, label_count)
 
     def voices(self, blocks: Sequence[np.ndarray], speakers: Sequence[str | None] | None) -> np.ndarray:
         """The speaker of each clip (n,): found among these clips, or by the names given (None: not known), or POOLED for all."""

@@ -43,6 +43,8 @@ def run_report(run_folder: str | Path, seed: int = 0) -> dict:
         "test_clips": len(run.test_ids),
         "test_prior": list(run.test_prior),
         "speakers": len(set(run.speakers)) if run.speakers else None,
+        "epoch_chosen": any(len(history) > 1 for history in histories.values()),
+        "caveats": run.metrics[run.folds[0]].get("caveats", []),
         "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
         "warnings": _leak_warnings(leaks) + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
     }
@@ -94,8 +96,10 @@ def _leak_warnings(leaks: Sequence[Finding]) -> list[str]:
 def _caveats(report: dict) -> list[str]:
     lines = [
         f"Split: {report['split']}.",
-        "Each training clip is predicted by the one fold that hasn't trained on it. The epoch of a fold was chosen on the same "
-        "validation part, so fold and out-of-fold scores are slightly optimistic.",
+        "Each training clip is predicted by the one fold that hasn't trained on it."
+        + " The epoch of a fold was chosen on the same validation part, so fold and out-of-fold scores are slightly optimistic."
+        * report["epoch_chosen"],
+        *report["caveats"],
     ]
     if report["speakers"] is None:
         lines.append(
