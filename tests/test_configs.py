@@ -21,7 +21,7 @@ TINY_KIND = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=24, test_clips=6)
+    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=48, test_clips=6)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -61,7 +61,7 @@ def test_clustering_from_single_clips_equals_wards_of_scikit_learn():
 
 def test_known_speakers_never_merge():
     points = np.random.default_rng(0).normal(size=(30, 2))
-    means = np.zeros((3, 2)) + [[0, 0], [0.1, 0], [0, 0.1]]
+    means = np.array([[0, 0], [0.1, 0], [0, 0.1]])
     assert set(find_speakers(points, means, np.full(3, 20))) == {0, 1, 2}
 
 

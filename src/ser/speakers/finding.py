@@ -42,16 +42,17 @@ class SpeakerSpace:
         """features: (n, D), comparable columns. speakers: (n,) integers 0..K-1.
 
         Principal components, then linear discriminant analysis with a slightly shrunk covariance (as Ledoit & Wolf 2004).
-        Raises UserError for fewer than two speakers.
+        Raises UserError for fewer than two speakers, or only one clip of each.
         """
         from sklearn.decomposition import PCA
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
         counts = np.bincount(speakers)
-        if len(counts) < 2 or counts.max() < 2:
+        if len(counts) < 2 or len(features) <= len(counts):
             raise UserError(
-                f"model.classical.speaker_normalization found learns from the training clips what tells voices apart, but they have "
-                f"{len(counts)} speaker(s). It needs two speakers or more, and several clips of each; else choose none."
+                "model.classical.speaker_normalization found learns from the training clips what tells voices apart, but there are "
+                f"{len(features)} clips of {len(counts)} speaker(s). It needs two speakers or more and several clips of each; else "
+                "choose none."
             )
         components = PCA(min(COMPONENTS, len(features) - 1, features.shape[1]), random_state=0).fit(features)
         reduced = components.transform(features)
