@@ -7,6 +7,7 @@ labels play no part.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,8 @@ import numpy as np
 
 from ser.errors import UserError
 
-COMPONENTS = 50
-SHRINKAGE = 0.01
+COMPONENTS = 120
+SHRINKAGE = 0.05
 HEIGHT = 200.0
 """Clusters are merged while that adds less than this to the sum of squares; the variance within a speaker is 1 per axis."""
 SMALLEST = 12
@@ -56,7 +57,9 @@ class SpeakerSpace:
             )
         components = PCA(min(COMPONENTS, len(features) - 1, features.shape[1]), random_state=0).fit(features)
         reduced = components.transform(features)
-        discriminant = LinearDiscriminantAnalysis(solver="eigen", shrinkage=SHRINKAGE).fit(reduced, speakers)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Only one sample available")  # a speaker of one clip tells nothing, and harms nothing
+            discriminant = LinearDiscriminantAnalysis(solver="eigen", shrinkage=SHRINKAGE).fit(reduced, speakers)
         directions = components.components_.T @ discriminant.scalings_[:, : len(counts) - 1]
         points = (features - components.mean_) @ directions
         means = np.array([points[speakers == speaker].mean(axis=0) for speaker in range(len(counts))])
