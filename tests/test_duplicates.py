@@ -53,5 +53,5 @@ def test_a_long_report_is_cut_and_says_so():
     ids = tuple(f"c{row}" for row in range(20))
     train = Table(ids, tuple(map(Path, ids)))
     text = describe_duplicates(find_duplicates(train, [str(row // 2) for row in range(20)]))
-    assert "same audio twice in one fold: 10" in text
+    assert "same audio twice in train, not across folds: 10" in text
     assert text.endswith("and 5 more")

@@ -19,7 +19,7 @@ KINDS = {
     "train_test": "same audio in train and test",
     "across_folds": "same audio in several folds: validation clips were trained on",
     "different_labels": "same audio under different labels",
-    "within_fold": "same audio twice in one fold",
+    "within_fold": "same audio twice in train, not across folds",
     "within_test": "same audio twice in test",
     "speaker_across_folds": "same speaker in several folds: the score says little about new voices",
 }
