@@ -20,37 +20,11 @@ from ser.training import lock
 from ser.training.checkpoint import Checkpoints, checksum
 from ser.training.fold import train_fold
 from ser.training.lock import only_process
-from ser.training.loop import Trainer
 from ser.training.run import open_run
 from ser.training.stopping import Stopper
 from soak import ANY, CHECKPOINT, EVERYTHING_RANDOM, STORE, compare, soak
+from stops import StopAfter, steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from tiny import make_tiny_data, write_tiny_config
-
-
-class StopAfter(Stopper):
-    """Asks to stop after so many optimizer steps, as a signal would."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    @property
-    def reason(self):
-        return "enough steps" if self.left <= 0 else None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def steps_are_counted():
-    step = Trainer._optimizer_step
-
-    def counted(trainer, *arguments):
-        step(trainer, *arguments)
-        if isinstance(trainer.stopper, StopAfter):
-            trainer.stopper.left -= 1
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_optimizer_step", counted)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +37,6 @@ def config_of(folder, data, name, **train):
     few = {"epochs": 3, "learning_rate": 1e-3, "head_learning_rate": 1e-3}
     path = write_tiny_config(folder / f"{name}.yaml", data, **EVERYTHING_RANDOM | {"train": EVERYTHING_RANDOM["train"] | few | train})
     return load_config(path)
-
-
-def train_in_pieces(config, steps):
-    """Train fold 0, interrupted after every so many steps; returns how often."""
-    run, times = open_run(config), 0
-    while True:
-        try:
-            train_fold(run, 0, StopAfter(steps))
-            return times
-        except Interrupted:
-            times += 1
 
 
 @pytest.fixture(scope="module")

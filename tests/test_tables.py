@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser.config import DataConfig
-from ser.data.tables import Dataset, read_dataset, read_paths
+from ser.data.tables import Dataset, Voice, read_dataset, read_paths
 from ser.errors import UserError
 from ser.labels import LABEL_SETS, is_emotion
 
@@ -86,6 +86,14 @@ def test_speakers_file_named_by_the_user_wins(tmp_path):
     other = tmp_path / "mine.csv"
     other.write_text("id,speaker\nTRAIN_0000,X\nTRAIN_0001,Y\n")
     assert read(root, speakers=str(other)).train.speakers == ("X", "Y")
+
+
+def test_gender_beside_the_speaker_is_read_in_any_of_its_names_and_may_be_unknown(tmp_path):
+    train = read(competition(tmp_path, speakers="id,speaker,gender\nTRAIN_0001,B,\nTRAIN_0000,A,여\n")).train
+    assert train.voices == (Voice("A", "female"), Voice("B", None))
+    assert train.take([1]).voices == (Voice("B", None),)
+    assert read(competition(tmp_path, speakers="id,speaker\nTRAIN_0001,B\nTRAIN_0000,A\n")).train.voices[0] == Voice("A", None)
+    wrong(competition(tmp_path, speakers="id,speaker,gender\nTRAIN_0001,B,x\nTRAIN_0000,A,F\n"), "gender x; allowed are female")
 
 
 def test_speaker_column_of_the_table_serves_too(tmp_path):

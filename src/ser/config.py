@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import difflib
 import os
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ class DataConfig:
     labels: str = "auto"
     """Label set: auto (integers mean competition6, names mean those found), or a set the registry knows, e.g. korean15."""
     speakers: str | None = None
-    """CSV `id,speaker`. Without it, <root>/train_speakers.csv is used when it is there."""
+    """CSV `id,speaker`, with `gender` where known. Without it, <root>/train_speakers.csv is used when it is there."""
     max_seconds: PositiveFloat = 15.0
     """Longer clips are cut to their first seconds; the cut is reported."""
     min_seconds: PositiveFloat = 0.1
@@ -103,11 +104,48 @@ class ClassicalConfig:
 
 
 @dataclass
+class MfccCnnConfig:
+    """MFCC(40) and a 2-D convolutional network."""
+
+    channels: list[PositiveInt] = field(default_factory=lambda: [16, 32, 64, 128])
+    """Channels of each block; every block halves time and coefficients."""
+    dropout: HalfOpenUnit = 0.2
+    """Dropout of whole channels after each block."""
+
+
+@dataclass
+class LogmelCrnnConfig:
+    """Log-mel spectrogram, a 2-D convolutional network and a bidirectional GRU over its frames."""
+
+    channels: list[PositiveInt] = field(default_factory=lambda: [16, 32, 64, 64])
+    """Channels of each block; every block halves the mel bands, the first two halve time."""
+    hidden: PositiveInt = 64
+    """Units of the GRU, each direction."""
+    dropout: HalfOpenUnit = 0.2
+    """Dropout of whole channels after each block."""
+
+
+@dataclass
+class MfccLstmDeltaConfig:
+    """13 MFCC of up to 100 frames as differences to a neutral voice, Conv1D and a bidirectional LSTM."""
+
+    baseline: Literal["pooled", "gender", "speaker"] = "pooled"
+    """Whose neutral clips a clip is compared with: everybody's, its gender's (`data.speakers` with a column gender), its speaker's."""
+    channels: PositiveInt = 64
+    """Channels of the convolutions."""
+    hidden: PositiveInt = 64
+    """Units of the LSTM, each direction."""
+    dropout: HalfOpenUnit = 0.3
+    """Dropout between convolutions and LSTM."""
+
+
+@dataclass
 class ModelConfig:
     """Model: which network, and which parts of it are trained."""
 
-    kind: Literal["encoder", "classical"] = "encoder"
-    """encoder: a transformers audio encoder with a classification head. classical: features of whole clips and scikit-learn."""
+    kind: Literal["encoder", "mfcc_cnn", "logmel_crnn", "mfcc_lstm_delta", "classical"] = "encoder"
+    """encoder: a transformers audio encoder with a classification head. mfcc_cnn, logmel_crnn, mfcc_lstm_delta: networks on spectral
+    features, from scratch. classical: features of whole clips and scikit-learn."""
     name: str = "facebook/wav2vec2-base"
     """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
     from_scratch: dict[str, Any] | None = None
@@ -130,6 +168,9 @@ class ModelConfig:
     """Dropout before the last linear layer."""
     gradient_checkpointing: bool = False
     """Trade a third of the speed for much less memory."""
+    mfcc_cnn: MfccCnnConfig = field(default_factory=MfccCnnConfig)
+    logmel_crnn: LogmelCrnnConfig = field(default_factory=LogmelCrnnConfig)
+    mfcc_lstm_delta: MfccLstmDeltaConfig = field(default_factory=MfccLstmDeltaConfig)
     classical: ClassicalConfig = field(default_factory=ClassicalConfig)
 
 
@@ -344,6 +385,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_ranges(self.augment, "augment")
+        _check_kind(self.model)
         if self.model.freeze == "encoder" and self.model.train_last_layers is not None:
             raise UserError(
                 "model.freeze=encoder and model.train_last_layers contradict each other: "
@@ -449,6 +491,22 @@ def _explain(parser: ArgumentParser, message: str) -> str:
             if near:
                 return f"{message}. Did you mean {near[0]}? --help lists every key."
     return f"{message}\n--help lists every key with its type and default."
+
+
+_OF_ALL_KINDS = {"kind", "head_dropout", "mask_time_prob", "mask_feature_prob"}
+
+
+def _check_kind(model: ModelConfig) -> None:
+    """A key that another kind of model reads must not be set, because nothing would come of it."""
+    kinds = typing.get_args(typing.get_type_hints(ModelConfig)["kind"])
+    for part in dataclasses.fields(model):
+        owner = part.name if part.name in kinds else "encoder"
+        if part.name not in _OF_ALL_KINDS and owner != model.kind and getattr(model, part.name) != _default_of(part):
+            raise UserError(f"model.{part.name} is read by model.kind {owner} only, but model.kind is {model.kind}: take one of them out.")
+
+
+def _default_of(part: dataclasses.Field) -> Any:
+    return part.default if part.default_factory is dataclasses.MISSING else part.default_factory()
 
 
 def _check_ranges(section: Any, where: str) -> None:

@@ -60,7 +60,8 @@ def predict_probabilities(
         torch.inference_mode(),
         tqdm(total=len(rows), unit="clip", desc=title, disable=True if title is None else None, leave=False) as bar,
     ):
-        for batch_rows, batch in load_batches(PreparedClips(store, model.frontend), batches, workers):
+        clips = PreparedClips(store, model.frontend, voices=store.voices if model.uses_voices else None)
+        for batch_rows, batch in load_batches(clips, batches, workers):
             try:
                 batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
                 with accelerator.autocast():

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ser.augment import Augmenter
 from ser.data.store import ClipStore
+from ser.data.tables import Voice
 from ser.seeds import seed_of
 
 LARGEST_POOL = 50
@@ -57,16 +58,24 @@ class PreparedClips(Dataset):
     """Clips by row as model inputs: read from the store, augmented (training only), prepared by the model's frontend."""
 
     def __init__(
-        self, store: ClipStore, frontend: Any, augmenter: Augmenter | None = None, names: Sequence[str] = (), seed: int = 0, epoch: int = 0
+        self,
+        store: ClipStore,
+        frontend: Any,
+        augmenter: Augmenter | None = None,
+        names: Sequence[str] = (),
+        seed: int = 0,
+        epoch: int = 0,
+        voices: Sequence[Voice] | None = None,
     ):
+        """names and voices: of every clip of the store; voices only for a frontend that takes them."""
         self.store, self.frontend, self.augmenter = store, frontend, augmenter
-        self.names, self.seed, self.epoch = names, seed, epoch
+        self.names, self.seed, self.epoch, self.voices = names, seed, epoch, voices
 
     def __getitem__(self, row: int) -> tuple[int, np.ndarray]:
         wave = self.store[row]
         if self.augmenter is not None and self.augmenter.active:
             wave = self.augmenter(wave, seed_of(self.seed, "augment", self.epoch, self.names[row]))
-        return row, self.frontend.prepare(wave)
+        return row, self.frontend.prepare(wave) if self.voices is None else self.frontend.prepare(wave, self.voices[row])
 
     def collate(self, items: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
         rows, inputs = zip(*items, strict=True)

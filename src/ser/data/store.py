@@ -24,6 +24,7 @@ from ser.audio import UNUSABLE, Clip, decode_all, to_float
 from ser.audio.decoding import extension, unopened
 from ser.config import DataConfig
 from ser.data.hashes import hash_files
+from ser.data.tables import Voice
 from ser.errors import UserError
 from ser.files import atomic_folder, write_csv
 
@@ -39,12 +40,14 @@ class ClipStore:
 
     report: one row per path, in order (columns REPORT; notes joined by spaces; file_hash "" where there is no file to read,
     audio_hash "" where the clip is unusable). frames: int64 (n,), samples per clip, 0 where unusable.
-    usable: bool (n,). Small to pickle: each process opens the memory map for itself.
+    usable: bool (n,). voices: who speaks in each clip, set by whoever knows it.
+    Small to pickle: each process opens the memory map for itself.
     """
 
     def __init__(self, folder: Path | None, report: pd.DataFrame, offsets: np.ndarray, frames: np.ndarray) -> None:
         self.folder, self.report, self.offsets, self.frames = folder, report, offsets, frames
         self.usable = ~report["status"].isin(UNUSABLE).to_numpy()
+        self.voices: Sequence[Voice] | None = None
         self._audio: np.ndarray | None = None
 
     @classmethod

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,15 @@ from ser.data.paths import AUDIO_SUFFIXES, is_audio_name, resolve_paths
 from ser.errors import UserError
 from ser.labels import EMOTIONS, canonical, describe_order, is_emotion, label_set
 
+GENDERS = {"female": ("female", "f", "여성", "여"), "male": ("male", "m", "남성", "남")}
+
+
+class Voice(NamedTuple):
+    """Who speaks in a clip, as far as it is known; gender is female or male."""
+
+    speaker: str | None = None
+    gender: str | None = None
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -30,6 +40,14 @@ class Table:
     paths: tuple[Path, ...]
     labels: np.ndarray | None = None
     speakers: tuple[str, ...] | None = None
+    genders: tuple[str | None, ...] | None = None
+
+    @property
+    def voices(self) -> tuple[Voice, ...] | None:
+        """Speaker and gender of each clip; None where no speakers are known."""
+        if self.speakers is None:
+            return None
+        return tuple(map(Voice, self.speakers, self.genders or [None] * len(self)))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,6 +61,7 @@ class Table:
             paths=tuple(self.paths[row] for row in positions),
             labels=None if self.labels is None else self.labels[positions],
             speakers=None if self.speakers is None else tuple(self.speakers[row] for row in positions),
+            genders=None if self.genders is None else tuple(self.genders[row] for row in positions),
         )
 
 
@@ -207,7 +226,21 @@ def _with_speakers(train: Table, folder: Path, config: DataConfig) -> Table:
     without = [name for name in train.ids if is_missing(speaker_of.get(name, ""))]
     if without:
         raise UserError(f"{path}: no speaker for {count(without, 'training clip')}: {shown(without)}. Every training clip needs one.")
-    return replace(train, speakers=tuple(speaker_of[name] for name in train.ids))
+    genders = source.column("gender")
+    if genders is not None:
+        gender_of = dict(zip(ids, (_gender(cell, path) for cell in genders), strict=True))
+        genders = tuple(gender_of[name] for name in train.ids)
+    return replace(train, speakers=tuple(speaker_of[name] for name in train.ids), genders=genders)
+
+
+def _gender(cell: str, path: Path) -> str | None:
+    if is_missing(cell):
+        return None
+    for gender, names in GENDERS.items():
+        if cell.strip().casefold() in names:
+            return gender
+    known = [name for names in GENDERS.values() for name in names]
+    raise UserError(f"{path}: gender {shown([cell])}; allowed are {shown(known, len(known))}, or an empty cell.")
 
 
 def _speaker_column(source: CsvInput, ids: Sequence[str]) -> tuple[str, ...] | None:

@@ -19,6 +19,9 @@ __all__ = ["KINDS", "SerModel", "build_model", "load_model"]
 KINDS = {
     "encoder": "ser.models.encoder",
     "classical": "ser.models.classical",
+    "mfcc_cnn": "ser.models.mfcc_cnn",
+    "logmel_crnn": "ser.models.logmel_crnn",
+    "mfcc_lstm_delta": "ser.models.mfcc_lstm_delta",
 }
 
 

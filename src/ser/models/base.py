@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ser.audio import SAMPLE_RATE
+from ser.data.tables import Voice
 from ser.errors import UserError
 from ser.files import atomic_folder, write_json
 
@@ -57,6 +58,18 @@ class SerModel(nn.Module, ABC):
     def is_head(self, name: str) -> bool:
         """Whether the parameter is trained with the head's learning rate. Everything is, where nothing is pretrained."""
         return True
+
+    @property
+    def uses_voices(self) -> bool:
+        """Whether `frontend.prepare` takes the clip's voice as a second argument, where it is known."""
+        return False
+
+    def fit_statistics(self, waves: Iterable[np.ndarray], labels: np.ndarray, voices: Sequence[Voice] | None) -> None:
+        """Learn what the frontend needs (means of features, a neutral baseline) before training, from its clips alone.
+
+        waves: the clips of the fold's training part, read as they are asked for; labels and voices in the same order.
+        """
+        return
 
     def frozen(self) -> Sequence[nn.Module]:
         """Modules that keep their weights: they stay in eval mode (no dropout, no running statistics) in training."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from ser.files import remove_leftovers
 from ser.models import build_model
+from ser.models.base import SerModel
 from ser.seeds import seed_of
 from ser.training.artefacts import predict_test, write_artefacts
 from ser.training.checkpoint import Checkpoints
@@ -36,13 +38,15 @@ def train_fold(run: Run, fold: int, stopper: Stopper) -> dict:
             store=run.train_store,
             ids=run.train.ids,
             labels=run.train.labels,
-            train_rows=np.flatnonzero(run.folds != fold),
+            # By id, so that the order of the table's rows doesn't decide which clips share a batch.
+            train_rows=np.array(sorted(np.flatnonzero(run.folds != fold), key=lambda row: run.train.ids[row])),
             valid_rows=np.flatnonzero(run.folds == fold),
             seed=seed_of(config.run.seed, "fold", fold),
         )
         seed_everything(seed_of(data.seed, "weights"))
         with stopper.at_once():
             model = build_model(config.model, run.label_names, config.data.max_seconds)
+            _fit_statistics(model, data)
         checkpoints = Checkpoints(folder, run.fingerprints)
         with open_tracker(config, run.folder, f"fold_{fold}", "fold") as tracker:
             title = f"fold {fold} of {config.cv.n}"
@@ -52,6 +56,14 @@ def train_fold(run: Run, fold: int, stopper: Stopper) -> dict:
             tracker.finish({"best_epoch": metrics["epoch"], **metrics["scores"]})
         checkpoints.remove()
     return metrics
+
+
+def _fit_statistics(model: SerModel, data: FoldData) -> None:
+    """What the frontend has to know of the data, from the training part and nothing else."""
+    rows = data.train_rows
+    voices = None if data.store.voices is None else [data.store.voices[row] for row in rows]
+    bar = tqdm(rows, "statistics of the training part", unit="clip", delay=2, disable=None, leave=False)
+    model.fit_statistics((data.store[row] for row in bar), data.labels[rows], voices)
 
 
 def _write_artefacts(run: Run, fold: int, data: FoldData, trainer: Trainer, progress: Progress) -> dict:

@@ -173,7 +173,8 @@ class Trainer:
     def _run_groups(self, groups: list[list[int]]) -> None:
         size = self.progress.batch_size
         batches = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
-        clips = PreparedClips(self.data.store, self.model.frontend, self.augmenter, self.data.ids, self.data.seed, self.progress.epoch)
+        data, voices = self.data, self.data.store.voices if self.model.uses_voices else None
+        clips = PreparedClips(data.store, self.model.frontend, self.augmenter, data.ids, data.seed, self.progress.epoch, voices)
         # No local variable: an exception would keep it, and with it the workers, until Python ends.
         self.batches = iter(load_batches(clips, batches, self.train.workers))
         self.model.train()

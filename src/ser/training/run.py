@@ -74,6 +74,7 @@ def open_run(config: Config) -> Run:
         _check_config(config, folder)
     dataset = read_dataset(config.data)
     train, train_store, dropped = _usable_training_clips(dataset.train, config)
+    train_store.voices = train.voices
     test_store = None
     if dataset.test is not None:
         test_store = ClipStore.open(dataset.test.paths, config.data, "test clips")
