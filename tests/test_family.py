@@ -255,7 +255,14 @@ SMALL = {
 
 
 def config_of(folder, data, kind, **sections):
-    train_section = {"epochs": 2, "batch_size": 8, "head_learning_rate": 1e-2, "mixup": 0.2} | sections.pop("train", {})
+    train_section = {
+        "epochs": 2,
+        "batch_size": 8,
+        "head_learning_rate": 1e-2,
+        "mixup": 0.2,
+        "sampler": "balanced",
+        "focal_gamma": 1.0,
+    } | sections.pop("train", {})
     model = {
         "kind": kind,
         "from_scratch": None,

@@ -70,3 +70,21 @@ def test_mixup_off_changes_nothing(batch):
     mixed, targets = objective().mix(inputs, objective().targets(labels), seed=1)
     assert mixed is inputs
     assert torch.equal(targets, objective().targets(labels))
+
+
+def test_focal_loss_is_the_papers_formula_and_off_is_cross_entropy(batch):
+    logits, labels = batch
+    plain, focal = objective(), objective(focal_gamma=2.0)
+    right = torch.softmax(logits.double(), dim=1)[torch.arange(7), labels]
+    expected = -((1 - right) ** 2 * torch.log(right)).sum()
+    assert focal.loss_sum(logits, focal.targets(labels)) == pytest.approx(float(expected), rel=1e-5)
+    assert plain.loss_sum(logits, plain.targets(labels)) == pytest.approx(float(-torch.log(right).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0])
+def test_focal_loss_has_a_finite_gradient_where_the_model_is_sure(gamma):
+    logits = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, 0.0]], requires_grad=True)
+    loss = objective(focal_gamma=gamma)
+    loss.loss_sum(logits, loss.targets(torch.tensor([0, 0]))).backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[0].abs().max() < 1e-3 < logits.grad[1].abs().max()

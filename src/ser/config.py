@@ -204,6 +204,11 @@ class TrainConfig:
     """Share of the target spread over all labels."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: weigh the loss by the inverse class frequency (mean weight over clips is one)."""
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
+    """shuffled: every clip once an epoch. balanced: every label equally often in an epoch of the same length; a rare label's clips come
+    several times, augmented differently each time."""
+    focal_gamma: NonNegativeFloat = 0.0
+    """Focal loss (Lin et al. 2017, arXiv 1708.02002): the surer a clip's right answer, the less it counts; 0 is off, 2 is usual."""
     mixup: NonNegativeFloat = 0.0
     """Beta parameter of mixup (Zhang et al. 2018, arXiv 1710.09412); 0 is off."""
     early_stopping: NonNegativeInt = 0

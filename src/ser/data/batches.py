@@ -27,7 +27,8 @@ LARGEST_POOL = 50
 def training_groups(frames: np.ndarray, rows: np.ndarray, group_size: int, seed: int) -> list[list[int]]:
     """Split `rows` into groups of near-equal length, every row once, in an order that depends on the seed only.
 
-    frames: samples of every clip of the table (indexed by row). The last group of a pool may be smaller; none is dropped.
+    frames: samples of every clip of the table (indexed by row). rows: of the table, or draws as `balanced_draws` makes them.
+    The last group of a pool may be smaller; none is dropped.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(np.asarray(rows))
@@ -35,9 +36,37 @@ def training_groups(frames: np.ndarray, rows: np.ndarray, group_size: int, seed:
     pool_groups = int(np.clip(len(order) // (4 * group_size), 1, LARGEST_POOL))
     groups = []
     for pool in _cut(order, pool_groups * group_size):
-        by_length = pool[np.argsort(frames[pool], kind="stable")]
+        by_length = pool[np.argsort(frames[row_of(pool, len(frames))], kind="stable")]
         groups += [group.tolist() for group in _cut(by_length, group_size)]
     return [groups[i] for i in rng.permutation(len(groups))]
+
+
+def balanced_draws(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """As many draws as there are rows, each label equally often; a label's clips all come once before one comes again.
+
+    labels: of every clip of the table. A draw says which clip (`row_of`) and the how-manieth time it is drawn (`copy_of`).
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.asarray(rows)
+    present = np.unique(labels[rows])
+    counts = np.full(len(present), len(rows) // len(present))
+    counts[rng.permutation(len(present))[: len(rows) % len(present)]] += 1
+    draws = []
+    for label, count in zip(present, counts, strict=True):
+        own = rows[labels[rows] == label]
+        copies = [rng.permutation(own) + copy * len(labels) for copy in range(-(-count // len(own)))]
+        draws.append(np.concatenate(copies)[:count])
+    return np.concatenate(draws)
+
+
+def row_of(draw: Any, clips: int) -> Any:
+    """The row of a draw (or of an array of them) from a table of so many clips; a row is its own first draw."""
+    return draw % clips
+
+
+def copy_of(draw: Any, clips: int) -> Any:
+    """0 for the first time a clip is drawn in an epoch, 1 for the second."""
+    return draw // clips
 
 
 def prediction_batches(frames: np.ndarray, rows: np.ndarray, batch_size: int, exact_length: bool) -> list[list[int]]:
@@ -71,10 +100,13 @@ class PreparedClips(Dataset):
         self.store, self.frontend, self.augmenter = store, frontend, augmenter
         self.names, self.seed, self.epoch, self.voices = names, seed, epoch, voices
 
-    def __getitem__(self, row: int) -> tuple[int, np.ndarray]:
+    def __getitem__(self, draw: int) -> tuple[int, np.ndarray]:
+        clips = len(self.store.frames)
+        row, copy = row_of(draw, clips), copy_of(draw, clips)
         wave = self.store[row]
         if self.augmenter is not None and self.augmenter.active:
-            wave = self.augmenter(wave, seed_of(self.seed, "augment", self.epoch, self.names[row]))
+            again = ("copy", copy) if copy else ()
+            wave = self.augmenter(wave, seed_of(self.seed, "augment", self.epoch, self.names[row], *again))
         return row, self.frontend.prepare(wave) if self.voices is None else self.frontend.prepare(wave, self.voices[row])
 
     def collate(self, items: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, dict[str, torch.Tensor]]:

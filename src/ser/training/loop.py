@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ser.audio import SAMPLE_RATE
 from ser.augment import Augmenter
 from ser.config import Config
-from ser.data.batches import PreparedClips, load_batches, training_groups
+from ser.data.batches import PreparedClips, balanced_draws, load_batches, row_of, training_groups
 from ser.data.store import ClipStore
 from ser.device import make_accelerator, peak_memory_mb
 from ser.errors import Interrupted, UserError, is_out_of_memory
@@ -137,7 +137,10 @@ class Trainer:
         return progress
 
     def _groups(self, epoch: int) -> list[list[int]]:
-        return training_groups(self.data.store.frames, self.data.train_rows, self.group_size, seed_of(self.data.seed, "order", epoch))
+        rows = self.data.train_rows
+        if self.train.sampler == "balanced":
+            rows = balanced_draws(self.data.labels, rows, seed_of(self.data.seed, "draws", epoch))
+        return training_groups(self.data.store.frames, rows, self.group_size, seed_of(self.data.seed, "order", epoch))
 
     def _train_epoch(self) -> None:
         """The rest of the current epoch; after a lack of memory, the same step again in smaller batches."""
@@ -334,7 +337,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         release_memory()
         size = self.progress.batch_size
-        seconds = self.data.store.frames[group].max() / SAMPLE_RATE
+        frames = self.data.store.frames
+        seconds = frames[row_of(np.array(group), len(frames))].max() / SAMPLE_RATE
         where = f"epoch {self.progress.epoch}, step {self.progress.step}"
         what = f"out of memory at train.batch_size {size} with clips of up to {seconds:.1f} s ({where})"
         if self.config.run.on_out_of_memory == "halve" and size > 1:

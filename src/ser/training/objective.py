@@ -1,4 +1,4 @@
-"""The loss: cross entropy on soft targets, with label smoothing, class weights and mixup."""
+"""The loss: cross entropy on soft targets, with label smoothing, class weights, focal loss and mixup."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Objective:
     def __init__(self, labels: np.ndarray, n_labels: int, config: TrainConfig, device: torch.device):
         """labels: (clips,) the labels of the training part, which class weights are counted on."""
         self.n_labels, self.smoothing, self.mixup = n_labels, config.label_smoothing, config.mixup
+        self.focal_gamma = config.focal_gamma
         weights = balanced_weights(labels, n_labels) if config.class_weights == "balanced" else np.ones(n_labels)
         self.weights = torch.tensor(weights, dtype=torch.float32, device=device)
 
@@ -37,7 +38,11 @@ class Objective:
 
     def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Weighted cross entropy summed over the clips of the batch; logits and targets are (B, n_labels)."""
-        return -(self.weights * targets * functional.log_softmax(logits.float(), dim=-1)).sum()
+        logs = functional.log_softmax(logits.float(), dim=-1)
+        terms = self.weights * targets * logs
+        if self.focal_gamma:
+            terms = terms * (1 - logs.exp()).clamp(min=1e-6) ** self.focal_gamma  # at 0 the slope of a small power is infinite
+        return -terms.sum()
 
     def mix(self, batch: dict[str, torch.Tensor], targets: torch.Tensor, seed: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Mixup: blend every clip with another one of its batch; the mask covers the longer of the two."""
