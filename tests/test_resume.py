@@ -22,7 +22,7 @@ from ser.training.fold import train_fold
 from ser.training.lock import only_process
 from ser.training.run import open_run
 from ser.training.stopping import Stopper
-from soak import ANY, CHECKPOINT, EVERYTHING_RANDOM, STORE, compare, soak
+from soak import EVERYTHING_RANDOM, compare, soak
 from stops import StopAfter, steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from tiny import make_tiny_data, write_tiny_config
 
@@ -60,7 +60,7 @@ def test_interrupted_run_ends_byte_identical(whole, data, tmp_path, steps, worke
 
 def test_killed_run_ends_byte_identical(data, tmp_path):
     """The real command, with loader workers; `python tests/soak.py` is the long form."""
-    differences, kills = soak(tmp_path, data, 1, (STORE, ANY, CHECKPOINT), 3)
+    differences, kills = soak(tmp_path, data, seed=1, kills=3)
     assert differences == []
     assert kills.total() == 3
     assert kills["in a checkpoint"] >= 1
