@@ -28,11 +28,12 @@ done
 # Python gets the signal, writes its checkpoint and leaves; then this script leaves with its exit code.
 run() {
     "$PYTHON" -m "$@" &
-    local child=$!
-    trap 'kill -TERM $child 2>/dev/null' TERM HUP INT
-    local code=0
-    wait "$child" || code=$?
-    while kill -0 "$child" 2>/dev/null; do code=0; wait "$child" || code=$?; done
+    local child=$! code signalled=1
+    trap 'signalled=1; kill -TERM $child 2>/dev/null' TERM HUP INT
+    while [ -n "$signalled" ]; do # a signal ends the waiting, not the child
+        signalled="" code=0
+        wait "$child" || code=$?
+    done
     trap - TERM HUP INT
     if [ "$code" -ne 0 ]; then
         [ "$code" -eq 75 ] && say "stopped early; the same command goes on: bash train.sh $arguments"

@@ -4,7 +4,7 @@
     python tests/soak.py --seeds 1 --kills 3    a short one
 
 Everything random is on: augmentation, dropout, layer drop, SpecAugment, mixup, accumulation; 0 and 2 loader workers in turn.
-Half of the kills come at any moment, the others while something is being written: a checkpoint, a fold's files, the clip store.
+Half of the kills come at any moment, the others while something is being written: the clip store, a checkpoint, a fold's files.
 Compared are all files of the run (but for timings and the config, which names its folder) and the submission made of it.
 """
 
@@ -33,13 +33,14 @@ DIFFER_BY_NATURE = ("timing.csv", "config.yaml")
 EVERYTHING_RANDOM = {
     "model": {"layer_drop": 0.2, "mask_time_prob": 0.1, "head_dropout": 0.2},
     "augment": {"gain": {"p": 0.5}, "noise": {"p": 0.5}, "shift": {"p": 0.5}},
-    "train": {"epochs": 6, "batch_size": 4, "accumulation": 2, "mixup": 0.4, "label_smoothing": 0.1, "early_stopping": 5},
+    "train": {"epochs": 8, "batch_size": 4, "accumulation": 2, "mixup": 0.4, "label_smoothing": 0.1, "early_stopping": 7},
 }
-# What a kill waits for: nothing but a random moment, or a file that is being written (below the seed's folder).
+# What a kill waits for: any moment, or a file that the process {pid} is writing (below the seed's folder).
 ANY = None
-CHECKPOINT = "outputs/tiny/fold_*/checkpoints/.*"
-FOLD_FILES = "outputs/tiny/fold_*/.*tmp-*"
-STORE = "cache/.clips-*.tmp-*"
+STORE = "cache/.clips-*.tmp-{pid}"
+CHECKPOINT = "outputs/tiny/fold_*/checkpoints/.*.tmp-{pid}*"
+FOLD_FILES = "outputs/tiny/fold_*/.*.tmp-{pid}*"
+NAMES = {STORE: "in the clip store", CHECKPOINT: "in a checkpoint", FOLD_FILES: "in a fold's files"}
 AIMS = (STORE, ANY, CHECKPOINT, ANY, CHECKPOINT, ANY, FOLD_FILES, ANY, CHECKPOINT, ANY)
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = make_tiny_data(Path(folder) / "demo")
         for seed in range(given.seeds):
-            differences, killed = soak(Path(folder) / str(seed), data, seed, AIMS, given.kills)
+            differences, killed = soak(Path(folder) / str(seed), data, seed, given.kills)
             same, kills = same + (not differences), kills + killed
             print(f"seed {seed}: {_told(killed)}; {'identical' if not differences else f'DIFFERENT: {differences}'}", flush=True)
     minutes = (time.monotonic() - started) / 60
@@ -60,26 +61,19 @@ def main() -> None:
     sys.exit(same != given.seeds)
 
 
-def soak(folder: Path, data: Path, seed: int, aims: tuple[str | None, ...], kills: int) -> tuple[list[str], Counter]:
+def soak(folder: Path, data: Path, seed: int, kills: int) -> tuple[list[str], Counter]:
     """One seed: an uninterrupted run and a killed one.
 
     Returns the names of the files in which they differ, and how many kills came at any moment and during which writes.
     """
-    process = _train(folder / "whole", data, seed)
-    _wait_for_start(process)
-    began = time.monotonic()
-    _ended_well(process)
-    training = time.monotonic() - began
+    _ended_well(_train(folder / "whole", data, seed))
     dice, killed = random.Random(seed), Counter()  # noqa: S311 - moments to kill at, no secrets
     while killed.total() < kills:
-        aim = aims[killed.total() % len(aims)]
         process = _train(folder / "killed", data, seed)
-        if aim != STORE:
-            _wait_for_start(process)
-        hit = _kill(process, folder / "killed", dice.uniform(0, 1.2 * training / kills), aim)
-        if hit is None:  # it ended before: everything is done
+        moment = _kill(process, folder / "killed", dice, AIMS[killed.total() % len(AIMS)])
+        if moment is None:  # it ended before: everything is done
             break
-        killed[hit] += 1
+        killed[moment] += 1
     _ended_well(_train(folder / "killed", data, seed))
     for run in ("whole", "killed"):
         _submit(folder / run)
@@ -132,13 +126,17 @@ def _ended_well(process: subprocess.Popen) -> None:
         raise SystemExit(f"the run failed by itself with exit code {process.returncode}")
 
 
-def _kill(process: subprocess.Popen, place: Path, after: float, aim: str | None) -> str | None:
-    """Kill after so many seconds, or later, when something of `aim` is being written.
+def _kill(process: subprocess.Popen, place: Path, dice: random.Random, aim: str | None) -> str | None:
+    """Kill at some moment of the training, or when something of `aim` is being written.
 
-    Returns what was half-written then (`any moment` for nothing), or None when the run ended before.
+    Returns what was half-written then, or None when the run ended before. Moments are counted in checkpoints made, not in
+    seconds, so that on a busy machine, too, some training is done between two kills, and not all of it.
     """
-    moment = time.monotonic() + (0 if aim == STORE else after)
-    while process.poll() is None and (time.monotonic() < moment or (aim and not _exists(place, aim))):
+    if aim != STORE:
+        _wait_for_start(process)
+        _wait_for_checkpoints(process, place, dice.randint(0, 2))
+        time.sleep(dice.uniform(0, 0.1))
+    while process.poll() is None and aim and not _exists(place, aim.format(pid=process.pid)):
         time.sleep(0.0005)
     ended = process.poll() is not None
     process.send_signal(signal.SIGKILL)
@@ -148,8 +146,15 @@ def _kill(process: subprocess.Popen, place: Path, after: float, aim: str | None)
         if process.returncode:
             raise SystemExit(f"the run failed by itself with exit code {process.returncode}")
         return None
-    names = {CHECKPOINT: "in a checkpoint", FOLD_FILES: "in a fold's files", STORE: "in the clip store"}
-    return next((name for pattern, name in names.items() if _exists(place, pattern)), "at any moment")
+    return next((name for pattern, name in NAMES.items() if _exists(place, pattern.format(pid=process.pid))), "between two writes")
+
+
+def _wait_for_checkpoints(process: subprocess.Popen, place: Path, count: int) -> None:
+    seen = before = {path.name for path in place.glob("outputs/tiny/fold_*/checkpoints/step_*")}
+    while process.poll() is None and len(seen - before) < count:
+        with contextlib.suppress(FileNotFoundError):
+            seen = seen | {path.name for path in place.glob("outputs/tiny/fold_*/checkpoints/step_*")}
+        time.sleep(0.001)
 
 
 def _exists(place: Path, pattern: str) -> bool:

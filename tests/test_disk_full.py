@@ -124,7 +124,7 @@ def nothing_is_half_written(place: Path, whole: Path) -> None:
 MOMENTS = {
     "clips-": (store, "_build", lambda *given: True),
     "step_00000002_epoch_0001": (Checkpoints, "save", lambda *given: given[3]["global_step"] == 2),
-    "best_0001.safetensors": (Checkpoints, "save_best", lambda *given: True),
+    "best_0001.safetensors": (Checkpoints, "_write_best", lambda checkpoints: checkpoints.best is not None),
     "valid.csv": (fold, "write_csv", lambda path, table: path.name == "valid.csv"),
     "history.png": (fold, "plot_history", lambda *given: True),
     "model": (SerModel, "save", lambda *given: True),

@@ -16,13 +16,13 @@ from ser import train
 from ser.config import load_config
 from ser.errors import Interrupted, UserError
 from ser.files import read_json, write_json
-from ser.training import lock
+from ser.training import checkpoint, lock
 from ser.training.checkpoint import Checkpoints, checksum
 from ser.training.fold import train_fold
 from ser.training.lock import only_process
 from ser.training.run import open_run
 from ser.training.stopping import Stopper
-from soak import ANY, CHECKPOINT, EVERYTHING_RANDOM, STORE, compare, soak
+from soak import EVERYTHING_RANDOM, compare, soak
 from stops import StopAfter, steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from tiny import make_tiny_data, write_tiny_config
 
@@ -60,7 +60,7 @@ def test_interrupted_run_ends_byte_identical(whole, data, tmp_path, steps, worke
 
 def test_killed_run_ends_byte_identical(data, tmp_path):
     """The real command, with loader workers; `python tests/soak.py` is the long form."""
-    differences, kills = soak(tmp_path, data, 1, (STORE, ANY, CHECKPOINT), 3)
+    differences, kills = soak(tmp_path, data, seed=1, kills=3)
     assert differences == []
     assert kills.total() == 3
     assert kills["in a checkpoint"] >= 1
@@ -253,15 +253,50 @@ def test_checkpoints_of_a_fold_killed_right_after_its_last_write_are_removed(dat
     assert not (folder / "checkpoints").exists()
 
 
-def test_best_weights_between_checkpoints_do_not_pile_up(tmp_path):
+def test_best_weights_are_copies_and_only_those_of_the_checkpoint_are_on_the_disk(tmp_path):
     model = torch.nn.Linear(2, 2)
+    nothing = torch.optim.AdamW([{"params": [], "names": []}])
     checkpoints = Checkpoints(tmp_path)
-    for epoch in (1, 2):
-        checkpoints.save_best(model, epoch)
-    checkpoints.save(model, torch.optim.AdamW([{"params": [], "names": []}]), {"global_step": 5, "epoch": 3, "best_epoch": 2})
-    for epoch in (3, 4, 5):
-        checkpoints.save_best(model, epoch)
-    assert sorted(path.name for path in checkpoints.folder.glob("best*")) == ["best_0002.safetensors", "best_0005.safetensors"]
+    kept = {}
+    for epoch in (1, 2, 3):
+        torch.nn.init.constant_(model.weight, float(epoch))
+        checkpoints.keep_best(model, epoch)
+        kept[epoch] = model.weight.clone()
+        if epoch != 2:
+            checkpoints.save(model, nothing, {"global_step": epoch, "epoch": epoch + 1, "best_epoch": epoch})
+    assert [path.name for path in checkpoints.folder.glob("best*")] == ["best_0003.safetensors"]
+    torch.nn.init.zeros_(model.weight)
+    for source in (checkpoints, Checkpoints(tmp_path)):
+        source.load_best(model, 3)
+        assert torch.equal(model.weight, kept[3])
+
+
+def test_a_checkpoint_that_cannot_be_read_back_leaves_the_one_before(tmp_path, monkeypatch):
+    model = torch.nn.Linear(2, 2)
+    nothing = torch.optim.AdamW([{"params": [], "names": []}])
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(model, nothing, {"global_step": 1, "epoch": 1, "best_epoch": 0})
+    torch.nn.init.constant_(model.weight, float("nan"))
+    checkpoints.save(model, nothing, {"global_step": 2, "epoch": 1, "best_epoch": 0})
+    monkeypatch.setattr(checkpoint, "save_file", lambda tensors, path: save_file({name: t + 1 for name, t in tensors.items()}, path))
+    torch.nn.init.zeros_(model.weight)
+    with pytest.raises(OSError, match="check the disk"):
+        checkpoints.save(model, nothing, {"global_step": 3, "epoch": 1, "best_epoch": 0})
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["step_00000002_epoch_0001"]
+
+
+def test_damaged_best_weights_are_noticed(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    nothing = torch.optim.AdamW([{"params": [], "names": []}])
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.keep_best(model, 1)
+    checkpoints.save(model, nothing, {"global_step": 1, "epoch": 2, "best_epoch": 1})
+    assert Checkpoints(tmp_path).restore(model, nothing)[1] == []
+    path = next(checkpoints.folder.glob("best*"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    state, messages = Checkpoints(tmp_path).restore(model, nothing)
+    assert state is None
+    assert "damaged: the fold begins again" in messages[0]
 
 
 def test_time_budget_stops_cleanly_and_goes_on(whole, data, tmp_path):

@@ -365,7 +365,7 @@ class RunConfig:
     seed: NonNegativeInt = 0
     """Everything random follows from it."""
     checkpoint_minutes: PositiveFloat = 5.0
-    """A checkpoint at least this often."""
+    """A checkpoint this often; rarer on a disk so slow that writing them would take over 2 % of the time."""
     checkpoint_steps: PositiveInt | None = None
     """A checkpoint every so many optimizer steps, besides the minutes."""
     time_budget: str | None = None

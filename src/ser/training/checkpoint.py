@@ -1,8 +1,8 @@
 """Checkpoints of a running fold: tensors as safetensors, the rest as JSON, checksummed, two generations.
 
 A checkpoint is a folder `checkpoints/step_<n>_epoch_<k>` (k is the epoch to go on with); it appears in one
-step when everything in it is on the disk. The one before it goes only after the new one has been read back.
-A damaged checkpoint is passed over, with a message, for the one before it.
+step, when everything in it is on the disk and has been read back; only then does the one before it go. A damaged
+checkpoint is passed over, with a message, for the one before it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ser.errors import UserError
@@ -29,6 +30,8 @@ class Checkpoints:
         """made_for: fingerprints of what the checkpoints belong to (config, data, folds); another one's are refused."""
         self.folder = Path(fold_folder) / "checkpoints"
         self.made_for = made_for or {}
+        self.best: tuple[int, dict[str, torch.Tensor]] | None = None
+        self.best_checksums: dict[str, str] = {}
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
         """Write a checkpoint, read it back, then drop older ones and best weights that no checkpoint needs.
@@ -39,16 +42,20 @@ class Checkpoints:
         target = self.folder / f"step_{state['global_step']:08d}_epoch_{state['epoch']:04d}"
         if self._intact(target):
             return
+        self._write_best()
+        written = dict(zip(TENSORS, (_copies(model.state_dict()), _copies(optimizer_tensors(optimizer))), strict=True))
         with atomic_folder(target) as folder:
-            save_file(_contiguous(model.state_dict()), folder / TENSORS[0])
-            save_file(_contiguous(optimizer_tensors(optimizer)), folder / TENSORS[1])
-            checksums = {name: checksum(folder / name) for name in TENSORS}
+            for name, tensors in written.items():
+                save_file(tensors, folder / name)
+            if not all(_holds(folder / name, tensors) for name, tensors in written.items()):
+                raise OSError(errno.EIO, "the checkpoint can't be read back as written: check the disk", str(target))
+            checksums = {name: checksum(folder / name) for name in TENSORS} | self.best_checksums
             write_json(folder / STATE, state | {"made_for": self.made_for, "checksums": checksums})
-        if not self._intact(target):
-            raise OSError(errno.EIO, "the checkpoint could not be read back as written: check the disk", str(target))
         for old in self._newest_first()[1:]:
             shutil.rmtree(old)
-        self._drop_best_except({state["best_epoch"]})
+        for weights in self.folder.glob("best_*.safetensors"):
+            if weights.name not in self.best_checksums:
+                weights.unlink()
 
     def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict | None, list[str]]:
         """Load the newest intact checkpoint into model and optimizer.
@@ -61,14 +68,11 @@ class Checkpoints:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         messages = []
         for folder in (found := self._newest_first()):
-            back = "going back to the one before it" if folder != found[-1] else "the fold begins again, as there is no other"
             if not self._intact(folder):
+                back = "going back to the one before it" if folder != found[-1] else "the fold begins again, as there is no other"
                 messages.append(f"checkpoint {folder} is damaged: {back}")
                 continue
             state = read_json(folder / STATE)
-            if state["best_epoch"] and not self._best_path(state["best_epoch"]).exists():
-                messages.append(f"checkpoint {folder} lacks the weights of its best epoch: {back}")
-                continue
             if other := [part for part, value in self.made_for.items() if state["made_for"].get(part) != value]:
                 raise UserError(
                     f"{folder} was made for another state of: {', '.join(other)}. Was it copied from another run? "
@@ -76,21 +80,33 @@ class Checkpoints:
                 )
             _load_strictly(model, load_file(folder / TENSORS[0]), folder)
             load_optimizer_tensors(optimizer, load_file(folder / TENSORS[1]), folder)
+            self.best_checksums = {name: value for name, value in state["checksums"].items() if name not in TENSORS}
             return state, messages
         return None, messages
 
-    def save_best(self, model: torch.nn.Module, epoch: int) -> None:
-        """Keep a copy of the weights of this epoch on disk (a reference in memory would go on training)."""
-        with atomic_path(self._best_path(epoch)) as temporary:
-            save_file(_contiguous(model.state_dict()), temporary)
-        # A resume may need the best weights of the last checkpoint; those of epochs in between are in nobody's way back.
-        self._drop_best_except(
-            {epoch} | {read_json(folder / STATE)["best_epoch"] for folder in self._newest_first() if self._intact(folder)}
-        )
+    def keep_best(self, model: torch.nn.Module, epoch: int) -> None:
+        """Keep a copy of the weights of this epoch (a reference would go on training).
+
+        It goes to the disk with the next checkpoint: before that, a resume starts from where the epoch isn't over yet.
+        """
+        self.best = epoch, _copies(model.state_dict())
 
     def load_best(self, model: torch.nn.Module, epoch: int) -> None:
-        """Load the weights kept by `save_best`."""
-        _load_strictly(model, load_file(self._best_path(epoch)), self._best_path(epoch))
+        """Load the weights that `keep_best` kept, in this process or before an interruption."""
+        if self.best is not None and self.best[0] == epoch:
+            _load_strictly(model, self.best[1], self._best_path(epoch))
+        else:
+            _load_strictly(model, load_file(self._best_path(epoch)), self._best_path(epoch))
+
+    def _write_best(self) -> None:
+        if self.best is None:
+            return
+        epoch, tensors = self.best
+        path = self._best_path(epoch)
+        if path.name not in self.best_checksums:
+            with atomic_path(path) as temporary:
+                save_file(tensors, temporary)
+            self.best_checksums = {path.name: checksum(path)}
 
     def remove(self) -> None:
         """The fold is finished: its checkpoints are no longer needed."""
@@ -99,20 +115,15 @@ class Checkpoints:
     def _best_path(self, epoch: int) -> Path:
         return self.folder / f"best_{epoch:04d}.safetensors"
 
-    def _drop_best_except(self, epochs: set[int]) -> None:
-        kept = {self._best_path(epoch) for epoch in epochs}
-        for weights in self.folder.glob("best_*.safetensors"):
-            if weights not in kept:
-                weights.unlink()
-
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step_*"), reverse=True)
 
-    @staticmethod
-    def _intact(folder: Path) -> bool:
+    def _intact(self, folder: Path) -> bool:
+        """Whether the checkpoint, and the best weights that belong to it, are as they were written."""
         try:
             recorded = read_json(folder / STATE)["checksums"]
-            return all(checksum(folder / name) == recorded[name] for name in TENSORS)
+            places = {name: folder / name if name in TENSORS else self.folder / name for name in {*TENSORS, *recorded}}
+            return all(checksum(path) == recorded[name] for name, path in places.items())
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -159,6 +170,19 @@ def _load_strictly(model: torch.nn.Module, tensors: dict[str, torch.Tensor], sou
         raise UserError(f"{source} doesn't fit the model: {error}\n--run.start_over true begins again.") from None
 
 
-def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # Clones, because safetensors refuses tensors that share memory (weight-normed or tied ones).
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+def _copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # Also for safetensors, which refuses tensors that share memory (weight-normed or tied ones).
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def _holds(path: Path, tensors: dict[str, torch.Tensor]) -> bool:
+    """Whether the file holds exactly these tensors, bit by bit."""
+    try:
+        found = load_file(path)
+    except SafetensorError:
+        return False
+    return found.keys() == tensors.keys() and all(torch.equal(_bits(found[name]), _bits(tensors[name])) for name in found)
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.reshape(-1).view(torch.uint8)  # a NaN is never equal to itself

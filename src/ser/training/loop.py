@@ -34,6 +34,9 @@ from ser.training.objective import Objective
 from ser.training.optimizer import build_optimizer, rate_factor, set_rates, warmup_steps
 from ser.training.stopping import Stopper
 
+LARGEST_SHARE = 0.02
+"""Of the training time, for checkpoints by the minute."""
+
 
 @dataclass
 class FoldData:
@@ -96,7 +99,7 @@ class Trainer:
         self.objective = Objective(data.labels[data.train_rows], len(model.label_names), self.train, self.accelerator.device)
         self.augmenter = Augmenter(config.augment)
         self.group_size = self.train.batch_size * self.train.accumulation
-        self.last_saved = time.monotonic()
+        self.last_saved, self.save_seconds = time.monotonic(), 0.0
         self.half_updated = False
 
     def fit(self) -> Progress:
@@ -276,7 +279,7 @@ class Trainer:
         value = selection_value(self.train.metric, scores | {"loss": scores["log_loss"]})
         best = progress.best_value is None or value > progress.best_value + self.train.min_improvement
         if best:
-            self.checkpoints.save_best(self.model, progress.epoch)
+            self.checkpoints.keep_best(self.model, progress.epoch)
             progress.best_epoch, progress.best_value = progress.epoch, float(value)
         self.on_epoch(row)
         tqdm.write(
@@ -311,7 +314,9 @@ class Trainer:
     def _checkpoint_if_due(self) -> None:
         every = self.config.run.checkpoint_steps
         by_steps = every is not None and self.progress.global_step % every == 0
-        if by_steps or time.monotonic() - self.last_saved >= 60 * self.config.run.checkpoint_minutes:
+        # On a slow disk rarer, so that checkpoints never cost more than LARGEST_SHARE of the time.
+        interval = max(60 * self.config.run.checkpoint_minutes, self.save_seconds / LARGEST_SHARE)
+        if by_steps or time.monotonic() - self.last_saved >= interval:
             self._save()
 
     def _save(self) -> None:
@@ -320,7 +325,8 @@ class Trainer:
         self.progress.scaler = scaler.state_dict() if scaler is not None else None
         self.checkpoints.save(self.model, self.optimizer, asdict(self.progress))
         self.last_saved = time.monotonic()
-        self.stopper.margin = max(self.stopper.margin, 2 * (self.last_saved - started))
+        self.save_seconds = self.last_saved - started
+        self.stopper.margin = max(self.stopper.margin, 2 * self.save_seconds)
 
     def _stop_if_asked(self) -> None:
         if (reason := self.stopper.reason) is None:
