@@ -21,7 +21,7 @@ from ser.data import store
 from ser.errors import run_command
 from ser.models.base import SerModel
 from ser.report import run as run_report_module
-from ser.training import fold
+from ser.training import artefacts
 from ser.training.checkpoint import Checkpoints
 from soak import compare
 from tiny import make_tiny_data, write_tiny_config
@@ -125,10 +125,10 @@ MOMENTS = {
     "clips-": (store, "_build", lambda *given: True),
     "step_00000002_epoch_0001": (Checkpoints, "save", lambda *given: given[3]["global_step"] == 2),
     "best_0001.safetensors": (Checkpoints, "_write_best", lambda checkpoints: checkpoints.best is not None),
-    "valid.csv": (fold, "write_csv", lambda path, table: path.name == "valid.csv"),
-    "history.png": (fold, "plot_history", lambda *given: True),
+    "valid.csv": (artefacts, "write_csv", lambda path, table: path.name == "valid.csv"),
+    "history.png": (artefacts, "plot_history", lambda *given: True),
     "model": (SerModel, "save", lambda *given: True),
-    "metrics.json": (fold, "write_json", lambda path, value: path.name == "metrics.json"),
+    "metrics.json": (artefacts, "write_json", lambda path, value: path.name == "metrics.json"),
     "oof.csv": (run_report_module, "write_csv", lambda path, table: path.name == "oof.csv"),
     "tiny.json": (blend, "write_json", lambda *given: True),
     "tiny.csv": (blend, "write_text", lambda *given: True),
