@@ -25,12 +25,15 @@ def test_a_budget_without_sense_is_refused(text):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_taken_and_the_old_handler_comes_back(number):
-    before = signal.getsignal(number)
-    with Stopper() as stopper:
-        assert stopper.reason is None
-        os.kill(os.getpid(), number)
-        assert number.name in stopper.reason
-    assert signal.getsignal(number) is before
+    original = signal.signal(number, signal.default_int_handler)  # under nohup SIGHUP would be ignored
+    try:
+        with Stopper() as stopper:
+            assert stopper.reason is None
+            os.kill(os.getpid(), number)
+            assert number.name in stopper.reason
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, original)
 
 
 def test_the_end_of_the_terminal_stays_ignored_under_nohup():

@@ -287,7 +287,8 @@ os.kill(os.getpid(), 9)
     before = processes()
     out = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": SOURCE}, check=False)
     assert out.returncode == -signal.SIGKILL
-    assert wait_until(lambda: not processes() - before)
+    # On a busy machine the tracking process may only be starting now.
+    assert wait_until(lambda: any(tmp_path.rglob("offline-run-*")) and not processes() - before)
     (run,) = offline_runs(tmp_path)
     assert run["exit"] == 1
     assert run["history"][0]["loss"] == 0.125
