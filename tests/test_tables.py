@@ -16,7 +16,7 @@ from ser.errors import UserError
 from ser.labels import LABEL_SETS, is_emotion
 
 # Raise it for a thorough run: SER_EXAMPLES=5000 pytest tests/test_tables.py
-EXAMPLES = int(os.environ.get("SER_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("SER_EXAMPLES", "200"))
 
 TRAIN = "id,path,label\nTRAIN_0000,./train/TRAIN_0000.wav,2\nTRAIN_0001,./train/TRAIN_0001.wav,0\n"
 TEST = "id,path\nTEST_0000,./test/TEST_0000.wav\nTEST_0001,./test/TEST_0001.wav\n"
