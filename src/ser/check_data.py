@@ -19,7 +19,7 @@ from ser.data.store import ClipStore
 from ser.data.tables import Dataset, read_dataset
 from ser.errors import run_command
 from ser.files import write_csv
-from ser.report.tables import text_table
+from ser.report.tables import text_table, without_formulas
 
 EXIT_UNUSABLE = 1
 LISTED = 20  # unusable files named on the screen; the table has all
@@ -82,16 +82,6 @@ def describe(report: pd.DataFrame, dataset: Dataset) -> str:
     )
     sections.append(describe_duplicates(findings))
     return "\n\n".join(sections)
-
-
-def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """A copy in which no text can act as a formula in a spreadsheet: such cells get a leading apostrophe (as OWASP advises)."""
-    safe = table.copy()
-    for name in safe.select_dtypes(exclude="number"):
-        safe[name] = [
-            f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in safe[name]
-        ]
-    return safe
 
 
 def _one_line(text: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader, set_parsing_settings
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -32,6 +32,34 @@ from ser.files import write_text
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
+
+MOST_VALUES = 10_000
+_load_yaml = get_loader("yaml")
+
+
+def _load_plain(text: str) -> Any:
+    """YAML without the keys by which jsonargparse imports and calls what a config names: a stranger's must not run code."""
+    value = _load_yaml(text)
+    waiting, seen = [value], 0
+    while waiting:
+        part = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES:  # a few lines of aliases can unfold to billions, or lead round in a circle
+            raise UserError(f"a config of more than {MOST_VALUES} values can't be meant.")
+        if isinstance(part, dict) and "class_path" in part:
+            raise UserError("class_path is no key of a config: it holds plain values, none of which can name code to run.")
+        waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    sections = {part.name for part in dataclasses.fields(Config)}
+    if isinstance(value, dict) and (wrong := [name for name in value if name in sections and isinstance(value[name], str)]):
+        # jsonargparse would take the text for a class and import its module.
+        raise UserError(f"{wrong[0]}: given {value[wrong[0]]!r}; it is a section and must hold keys, e.g. {wrong[0]}: {{key: value}}.")
+    return value
+
+
+set_loader("yaml", _load_plain, (yaml.YAMLError,))
+
+# Not Any: jsonargparse would import and call what a value of that type names.
+PlainValue = bool | int | float | str | list[int] | list[float] | list[str] | None
 FoldCount = restricted_number_type("FoldCount", int, (">=", 2))
 HalfOpenUnit = restricted_number_type("HalfOpenUnit", float, [(">=", 0), ("<", 1)])
 Decibels = restricted_number_type("Decibels", float, [(">=", -80), ("<=", 80)])
@@ -148,7 +176,7 @@ class ModelConfig:
     features, from scratch. classical: features of whole clips and scikit-learn."""
     name: str = "facebook/wav2vec2-base"
     """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
-    from_scratch: dict[str, Any] | None = None
+    from_scratch: dict[str, PlainValue] | None = None
     """Build the network from these transformers config keys (model_type and sizes) with random weights; needs no network."""
     pooling: Literal["mean", "attentive"] = "mean"
     """mean: the hub's own head (loads in transformers' pipeline). attentive: attentive statistics (loads through ser)."""

@@ -14,10 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 from ser.config import DataConfig, build_parser, parse
+from ser.data.csv_input import shown
 from ser.data.tables import read_paths
 from ser.errors import UserError, run_command
 from ser.files import write_csv, write_json
 from ser.inference import predict_files
+from ser.report.tables import without_formulas
 
 SHOWN = 20
 
@@ -58,7 +60,7 @@ def files_to_predict(paths: list[str], data: DataConfig) -> tuple[list[Path], li
 def _show(table: pd.DataFrame) -> None:
     for row in table.head(SHOWN).itertuples():
         known = isinstance(row.label, str)
-        print(f"{row.id}  {row.label} {row.confidence:.2f}" if known else f"{row.id}  not predicted: {row.status}")
+        print(f"{shown([row.id])}  {row.label} {row.confidence:.2f}" if known else f"{shown([row.id])}  not predicted: {row.status}")
     if len(table) > SHOWN:
         print(f"… and {len(table) - SHOWN} more")
 
@@ -68,7 +70,7 @@ def _write(table: pd.DataFrame, path: Path) -> None:
         rows = [{key: (None if pd.isna(value) else value) for key, value in row.items()} for row in table.to_dict("records")]
         write_json(path, rows)
     elif path.suffix.lower() == ".csv":
-        write_csv(path, table)
+        write_csv(path, without_formulas(table))
     else:
         raise UserError(f"--output: given {path}; allowed endings are .csv and .json.")
 

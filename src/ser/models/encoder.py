@@ -211,6 +211,10 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         raise UserError(f"{folder}/config.json can't be used: {_short(error)}") from None
     if config.model_type not in MODEL_TYPES:
         raise UserError(f"{folder} is a {config.model_type} checkpoint; audio encoders known here are {', '.join(MODEL_TYPES)}.")
+    if getattr(config, "quantization_config", None) is not None:
+        raise UserError(f"{folder} is quantised, which can't be trained. Take the checkpoint it was made from.")
+    # A checkpoint can name an attention kernel on the hub here, which transformers would fetch and run.
+    config._attn_implementation = None
     return config
 
 
@@ -288,7 +292,10 @@ def _set_labels(config: PreTrainedConfig, label_names: Sequence[str]) -> None:
 
 
 def _labels_of(config: PreTrainedConfig) -> tuple[str, ...]:
-    return tuple(config.id2label[index] for index in range(config.num_labels))
+    names = tuple(config.id2label.get(index) for index in range(config.num_labels))
+    if not all(isinstance(name, str) and name.isprintable() for name in names):
+        raise UserError(f"config.json: id2label must name {config.num_labels} labels, 0 to {config.num_labels - 1}, in printable text.")
+    return names
 
 
 def _canonical(names: tuple[str, ...]) -> tuple[str, ...]:

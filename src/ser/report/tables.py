@@ -16,6 +16,16 @@ def markdown_table(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy in which no text can act as a formula in a spreadsheet: such cells get a leading apostrophe (as OWASP advises)."""
+    safe = table.copy()
+    for name in safe.select_dtypes(exclude="number"):
+        safe[name] = [
+            f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in safe[name]
+        ]
+    return safe
+
+
 def _cell(value: object) -> str:
     if value is None or value != value:
         return "–"
