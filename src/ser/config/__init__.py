@@ -1,0 +1,30 @@
+"""Every key, its default, its help text and its check: a dataclass for each section, `Config` for the whole."""
+
+from ser.config.augment import AugmentConfig, GainConfig, NoiseConfig
+from ser.config.data import DataConfig, FoldsConfig
+from ser.config.experiment import Config
+from ser.config.model import ClassicalConfig, LogmelCrnnConfig, MfccCnnConfig, MfccLstmDeltaConfig, ModelConfig
+from ser.config.parsing import as_plain, build_parser, load_config, parse, save_config
+from ser.config.training import RunConfig, TrackingConfig, TrainConfig
+
+__all__ = [
+    "AugmentConfig",
+    "ClassicalConfig",
+    "Config",
+    "DataConfig",
+    "FoldsConfig",
+    "GainConfig",
+    "LogmelCrnnConfig",
+    "MfccCnnConfig",
+    "MfccLstmDeltaConfig",
+    "ModelConfig",
+    "NoiseConfig",
+    "RunConfig",
+    "TrackingConfig",
+    "TrainConfig",
+    "as_plain",
+    "build_parser",
+    "load_config",
+    "parse",
+    "save_config",
+]

@@ -1,0 +1,44 @@
+"""Keys of the data and of its folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jsonargparse.typing import PositiveFloat
+
+from ser.config.ranges import FoldCount
+
+
+@dataclass
+class DataConfig:
+    """Data: which clips, and what to do with those that can't be used."""
+
+    root: str = "input"
+    """A competition folder (train.csv, test.csv, sample_submission.csv), a folder with one subfolder per emotion, or a CSV."""
+    labels: str = "auto"
+    """Label set: auto (integers mean competition6, names mean those found), or a set the registry knows, e.g. korean15."""
+    speakers: str | None = None
+    """CSV `id,speaker`, with `gender` where known. Without it, <root>/train_speakers.csv is used when it is there."""
+    max_seconds: PositiveFloat = 15.0
+    """Longer clips are cut to their first seconds; the cut is reported."""
+    min_seconds: PositiveFloat = 0.1
+    """Shorter clips are unusable (status too_short)."""
+    on_bad_audio: Literal["stop", "drop"] = "stop"
+    """When training clips are unusable: stop with the list, or go on without them. Test clips always keep their row."""
+    allow_absolute_paths: bool = False
+    """Let the CSV name files outside its own folder. Off, because a stranger's CSV could name any file."""
+    cache: str = "outputs/cache"
+    """Folder of the packed clip store: every file is decoded and resampled once, then shared by folds, epochs and runs."""
+
+
+@dataclass
+class FoldsConfig:
+    """Cross-validation: how the training clips are split."""
+
+    n: FoldCount = 5
+    """Number of folds."""
+    split: Literal["auto", "stratified", "speaker"] = "auto"
+    """stratified by label; speaker keeps each speaker in one fold (and stratifies); auto takes speaker when speakers are known."""
+    file: str | None = None
+    """Read `id,fold` from this CSV instead of making folds, e.g. to blend runs over one split."""

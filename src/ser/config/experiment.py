@@ -1,0 +1,64 @@
+"""One experiment: all sections together, and the checks that look at more than one key."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from ser.config.augment import AugmentConfig
+from ser.config.data import DataConfig, FoldsConfig
+from ser.config.model import ModelConfig
+from ser.config.training import RunConfig, TrackingConfig, TrainConfig
+from ser.errors import UserError
+
+
+@dataclass
+class Config:
+    """One experiment."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    cv: FoldsConfig = field(default_factory=FoldsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self.augment, "augment")
+        _check_kind(self.model)
+        if self.model.freeze == "encoder" and self.model.train_last_layers is not None:
+            raise UserError(
+                "model.freeze=encoder and model.train_last_layers contradict each other: "
+                "set freeze to feature_encoder to train the last layers."
+            )
+
+
+_OF_ALL_KINDS = {"kind", "head_dropout", "mask_time_prob", "mask_feature_prob"}
+
+
+def _check_kind(model: ModelConfig) -> None:
+    """A key that another kind of model reads must not be set, because nothing would come of it."""
+    kinds = typing.get_args(typing.get_type_hints(ModelConfig)["kind"])
+    for part in dataclasses.fields(model):
+        owner = part.name if part.name in kinds else "encoder"
+        if part.name not in _OF_ALL_KINDS and owner != model.kind and getattr(model, part.name) != _default_of(part):
+            raise UserError(f"model.{part.name} is read by model.kind {owner} only, but model.kind is {model.kind}: take one of them out.")
+
+
+def _default_of(part: dataclasses.Field) -> Any:
+    return part.default if part.default_factory is dataclasses.MISSING else part.default_factory()
+
+
+def _check_ranges(section: Any, where: str) -> None:
+    """Every pair min_x / max_x must be in order."""
+    for part in dataclasses.fields(section):
+        value = getattr(section, part.name)
+        if dataclasses.is_dataclass(value):
+            _check_ranges(value, f"{where}.{part.name}")
+        elif part.name.startswith("min_"):
+            top = "max_" + part.name.removeprefix("min_")
+            if hasattr(section, top) and value > getattr(section, top):
+                raise UserError(f"{where}.{part.name}: given {value}; it must not exceed {where}.{top}, which is {getattr(section, top)}.")

@@ -1,0 +1,107 @@
+"""Keys of the models, one class for each kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
+
+from ser.config.ranges import HalfOpenUnit, PlainValue
+from ser.errors import UserError
+
+
+@dataclass
+class ClassicalConfig:
+    """Features of whole clips and a scikit-learn classifier. It is fitted in one go: the sections train and augment aren't read."""
+
+    features: list[Literal["functionals", "aligned", "librosa", "egemaps", "compare"]] = field(default_factory=lambda: ["functionals"])
+    """functionals: 2736 statistics of pitch, spectrum and rhythm. aligned: the same frames laid over one template; for clips that all say
+    nearly the same text. librosa: plain means and deviations. egemaps, compare: openSMILE's sets (requirements-opensmile.txt; research
+    only). Several are weighed equally."""
+    classifier: Literal["kernel_ridge", "svm", "svm_rbf", "logistic"] = "kernel_ridge"
+    """kernel_ridge: ridge regression with a Gaussian kernel. svm: linear support vector machine. svm_rbf: with a Gaussian kernel."""
+    alpha: PositiveFloat = 0.07
+    """Regularisation of kernel_ridge; more is smoother."""
+    c: PositiveFloat = 10.0
+    """Inverse regularisation of svm, svm_rbf and logistic; less is smoother."""
+    speaker_normalization: Literal["none", "known", "found"] = "none"
+    """Features less their speaker's mean, by the speaker's spread. known: speakers by the names given (clips without one: all voices).
+    found: speakers of the clips to predict are found by clustering their voices together with those of the training clips, without any
+    labels. That is transductive: it uses the audio of all clips predicted together (validation or test). Needs the speakers of the
+    training clips."""
+
+    def __post_init__(self) -> None:
+        if not self.features or len(set(self.features)) < len(self.features):
+            raise UserError(f"model.classical.features: given {self.features}; name at least one, each once.")
+
+
+@dataclass
+class MfccCnnConfig:
+    """MFCC(40) and a 2-D convolutional network."""
+
+    channels: list[PositiveInt] = field(default_factory=lambda: [16, 32, 64, 128])
+    """Channels of each block; every block halves time and coefficients."""
+    dropout: HalfOpenUnit = 0.2
+    """Dropout of whole channels after each block."""
+
+
+@dataclass
+class LogmelCrnnConfig:
+    """Log-mel spectrogram, a 2-D convolutional network and a bidirectional GRU over its frames."""
+
+    channels: list[PositiveInt] = field(default_factory=lambda: [16, 32, 64, 64])
+    """Channels of each block; every block halves the mel bands, the first two halve time."""
+    hidden: PositiveInt = 64
+    """Units of the GRU, each direction."""
+    dropout: HalfOpenUnit = 0.2
+    """Dropout of whole channels after each block."""
+
+
+@dataclass
+class MfccLstmDeltaConfig:
+    """13 MFCC of up to 100 frames as differences to a neutral voice, Conv1D and a bidirectional LSTM."""
+
+    baseline: Literal["pooled", "gender", "speaker"] = "pooled"
+    """Whose neutral clips a clip is compared with: everybody's, its gender's (`data.speakers` with a column gender), its speaker's."""
+    channels: PositiveInt = 64
+    """Channels of the convolutions."""
+    hidden: PositiveInt = 64
+    """Units of the LSTM, each direction."""
+    dropout: HalfOpenUnit = 0.3
+    """Dropout between convolutions and LSTM."""
+
+
+@dataclass
+class ModelConfig:
+    """Model: which network, and which parts of it are trained."""
+
+    kind: Literal["encoder", "mfcc_cnn", "logmel_crnn", "mfcc_lstm_delta", "classical"] = "encoder"
+    """encoder: a transformers audio encoder with a classification head. mfcc_cnn, logmel_crnn, mfcc_lstm_delta: networks on spectral
+    features, from scratch. classical: features of whole clips and scikit-learn."""
+    name: str = "facebook/wav2vec2-base"
+    """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
+    from_scratch: dict[str, PlainValue] | None = None
+    """Build the network from these transformers config keys (model_type and sizes) with random weights; needs no network."""
+    pooling: Literal["mean", "attentive"] = "mean"
+    """mean: the hub's own head (loads in transformers' pipeline). attentive: attentive statistics (loads through ser)."""
+    layer_weights: bool = False
+    """Learn a weighted sum over all hidden layers instead of using the last one."""
+    freeze: Literal["none", "feature_encoder", "encoder"] = "feature_encoder"
+    """Which part keeps its weights: nothing, the convolutional feature encoder, or the whole encoder."""
+    train_last_layers: PositiveInt | None = None
+    """Train only this many of the last transformer layers (and the head)."""
+    layer_drop: ClosedUnitInterval = 0.0
+    """Probability of skipping a transformer layer in training."""
+    mask_time_prob: ClosedUnitInterval = 0.05
+    """SpecAugment: share of time steps masked in training."""
+    mask_feature_prob: ClosedUnitInterval = 0.0
+    """SpecAugment: share of feature channels masked in training."""
+    head_dropout: HalfOpenUnit = 0.1
+    """Dropout before the last linear layer."""
+    gradient_checkpointing: bool = False
+    """Trade a third of the speed for much less memory."""
+    mfcc_cnn: MfccCnnConfig = field(default_factory=MfccCnnConfig)
+    logmel_crnn: LogmelCrnnConfig = field(default_factory=LogmelCrnnConfig)
+    mfcc_lstm_delta: MfccLstmDeltaConfig = field(default_factory=MfccLstmDeltaConfig)
+    classical: ClassicalConfig = field(default_factory=ClassicalConfig)

@@ -1,0 +1,148 @@
+"""Command line and YAML files to a checked config, and back.
+
+YAML files (`--config`, several may be layered) override the defaults, the command line (`--train.epochs 3`) overrides the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader, set_parsing_settings
+
+from ser.config.experiment import Config
+from ser.errors import UserError
+from ser.files import write_text
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+MOST_VALUES = 10_000
+_load_yaml = get_loader("yaml")
+
+
+def _load_plain(text: str) -> Any:
+    """YAML without the keys by which jsonargparse imports and calls what a config names: a stranger's must not run code."""
+    value = _load_yaml(text)
+    waiting, seen = [value], 0
+    while waiting:
+        part = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES:  # a few lines of aliases can unfold to billions, or lead round in a circle
+            raise UserError(f"a config of more than {MOST_VALUES} values can't be meant.")
+        if isinstance(part, dict) and "class_path" in part:
+            raise UserError("class_path is no key of a config: it holds plain values, none of which can name code to run.")
+        waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    sections = {part.name for part in dataclasses.fields(Config)}
+    if isinstance(value, dict) and (wrong := [name for name in value if name in sections and isinstance(value[name], str)]):
+        # jsonargparse would take the text for a class and import its module.
+        raise UserError(f"{wrong[0]}: given {value[wrong[0]]!r}; it is a section and must hold keys, e.g. {wrong[0]}: {{key: value}}.")
+    return value
+
+
+set_loader("yaml", _load_plain, (yaml.YAMLError,))
+
+
+def build_parser(
+    command: str, description: str, sections: Sequence[str] | None = None, usage: str = "--config FILE.yaml [--section.key value ...]"
+) -> ArgumentParser:
+    """An argument parser with `--config` and the keys of the sections named (all of them by default).
+
+    usage: what follows the command's name in the first line of `--help`.
+    """
+    parser = ArgumentParser(
+        prog=f"python -m ser.{command}",
+        usage=f"python -m ser.{command} {usage}",
+        description=description,
+        exit_on_error=False,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file; several are layered, later ones win.")
+    for section in dataclasses.fields(Config):
+        if sections is None or section.name in sections:
+            parser.add_class_arguments(section.default_factory, section.name)
+    return parser
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keeps the line breaks of a command's description, so that its example commands can be copied."""
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespace]:
+    """Parse the command line. Returns the checked config and the namespace with the command's own arguments.
+
+    Raises UserError naming the key, what was given and what is allowed.
+    """
+    try:
+        namespace = parser.parse_args(_config_files_first(argv))
+        objects = parser.instantiate(namespace)
+    except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
+        raise UserError(_explain(parser, str(error))) from None
+    # A command's own argument may have a section's name (`--model FOLDER`): only sections are taken.
+    sections = {part.name: objects.get(part.name) for part in dataclasses.fields(Config)}
+    given = {name: value for name, value in sections.items() if dataclasses.is_dataclass(value)}
+    config = Config(**given)
+    if config.run.output is None:
+        files = [Path(str(path)) for path in (namespace.get("config") or [])]
+        config.run.output = str(Path("outputs") / (files[-1].stem if files else "run"))
+    return config, objects
+
+
+def save_config(config: Config, path: str | os.PathLike) -> None:
+    """Write the whole resolved config as YAML."""
+    write_text(path, yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True))
+
+
+def load_config(path: str | os.PathLike) -> Config:
+    """Read a config written by `save_config` (or any YAML of the same keys)."""
+    config, _ = parse(build_parser("train", ""), ["--config", str(path)])
+    return config
+
+
+def as_plain(value: Any) -> Any:
+    """Dataclasses as plain dicts, lists, strings and numbers, ready for YAML or JSON."""
+    if dataclasses.is_dataclass(value):
+        return {part.name: as_plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: as_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    # jsonargparse's restricted numbers are subclasses of int and float, which YAML would tag as objects.
+    for plain in (bool, int, float, str):
+        if isinstance(value, plain):
+            return plain(value)
+    return value
+
+
+def _config_files_first(argv: Sequence[str]) -> list[str]:
+    """Move `--config X` to the front, so that a key on the command line wins wherever it stands."""
+    files, rest, words = [], [], iter(argv)
+    for word in words:
+        if word == "--config":
+            files += [word, *([value] if (value := next(words, None)) is not None else [])]
+        elif word.startswith("--config="):
+            files.append(word)
+        else:
+            rest.append(word)
+    return files + rest
+
+
+def _explain(parser: ArgumentParser, message: str) -> str:
+    """Add the nearest known key to a message about an unknown one."""
+    known = [option.lstrip("-") for option in parser._option_string_actions if option.startswith("--")]
+    for word in message.replace("'", " ").replace('"', " ").split():
+        name = word.lstrip("-").split("=")[0]
+        if name and name not in known and ("unrecognized" in message or "not accept" in message or "not expected" in message):
+            tails = {key.split(".")[-1]: key for key in known}
+            near = difflib.get_close_matches(name, known, 1, 0.75) or [
+                tails[tail] for tail in difflib.get_close_matches(name.split(".")[-1], tails, 1, 0.75)
+            ]
+            if near:
+                return f"{message}. Did you mean {near[0]}? --help lists every key."
+    return f"{message}\n--help lists every key with its type and default."
