@@ -37,7 +37,7 @@ def test_config_trains_with_the_real_command(path, data, tmp_path):
         "--train.workers": 0,
     }
     if name := content.get("model", {}).get("name"):
-        options["--model.name"] = make_checkpoint(tmp_path / "checkpoint", TINY_KIND[name])
+        options["--model.name"] = make_checkpoint(tmp_path / "checkpoint", TINY_KIND[name], num_hidden_layers=5)
     if "compare" in content.get("model", {}).get("classical", {}).get("features", []):
         pytest.importorskip("opensmile")
     argv = [str(word) for pair in options.items() for word in pair]

@@ -1,12 +1,10 @@
 """Features of the clips of a store, computed once: in parallel, kept on disk, resumable.
 
-Beside the clip store lies one folder per source and version, with files of up to 32 clips each, keyed by the hash of the decoded
-samples: neither a file's name nor its neighbours matter, and two stores with the same audio share its features.
+Beside the clip store lies one folder per source and version (`ser.data.clip_cache`), which stores with the same audio share.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
@@ -16,10 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
 from ser.data.store import ClipStore
-from ser.files import atomic_path
-
-CLIPS_PER_FILE = 32
 
 
 @dataclass(frozen=True)
@@ -68,20 +64,7 @@ def load_features(
 
 
 def _read(folder: Path, wanted: set[str]) -> dict[str, dict[str, np.ndarray]]:
-    """What the files of the folder hold of the wanted clips; a damaged file holds nothing."""
-    from safetensors import SafetensorError, safe_open
-
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="np") as file:
-                for key in file.keys():  # noqa: SIM118 - not a dict
-                    audio_hash, name = key.split(".")
-                    if audio_hash in wanted:
-                        found.setdefault(audio_hash, {})[name] = file.get_tensor(key)
-        except (SafetensorError, OSError, ValueError):
-            path.unlink(missing_ok=True)
-    return found
+    return {audio_hash: read_clip(path, audio_hash) for audio_hash, path in find_clips(folder, wanted).items()}
 
 
 def _compute(store: ClipStore, rows: dict[str, int], source: str, folder: Path, after_file: Callable[[], None]) -> None:
@@ -93,7 +76,7 @@ def _compute(store: ClipStore, rows: dict[str, int], source: str, folder: Path, 
         try:
             extracted = _extract_all(store, [[rows[name] for name in chunk] for chunk in chunks], source)
             for chunk, features in zip(chunks, extracted, strict=True):
-                _write(folder, dict(zip(chunk, features, strict=True)))
+                write_clips(folder, dict(zip(chunk, features, strict=True)))
                 bar.update(len(chunk))
                 after_file()
         except BrokenExecutor:
@@ -114,12 +97,3 @@ def extract_rows(store: ClipStore, rows: Sequence[int], source: str) -> list[dic
     """The features of some rows of a store, each from its own samples alone."""
     extract = SOURCES[source].load()
     return [extract(store[row]) for row in rows]
-
-
-def _write(folder: Path, features: dict[str, dict[str, np.ndarray]]) -> None:
-    from safetensors.numpy import save_file
-
-    tensors = {f"{audio_hash}.{name}": np.ascontiguousarray(values) for audio_hash, of in features.items() for name, values in of.items()}
-    key = hashlib.blake2b("".join(features).encode(), digest_size=16).hexdigest()
-    with atomic_path(folder / f"{key}.safetensors") as temporary:
-        save_file(tensors, temporary)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ser.data.store import ClipStore
 from ser.files import remove_leftovers
 from ser.models import build_model
 from ser.models.base import SerModel
@@ -14,6 +15,7 @@ from ser.seeds import seed_of
 from ser.training.artefacts import predict_test, write_artefacts
 from ser.training.checkpoint import Checkpoints
 from ser.training.fitting import fit_fold
+from ser.training.frozen import what_is_trained
 from ser.training.lock import only_process
 from ser.training.loop import FoldData, Progress, Trainer, seed_everything
 from ser.training.run import Run
@@ -50,9 +52,10 @@ def train_fold(run: Run, fold: int, stopper: Stopper) -> dict:
         checkpoints = Checkpoints(folder, run.fingerprints)
         with open_tracker(config, run.folder, f"fold_{fold}", "fold") as tracker:
             title = f"fold {fold} of {config.cv.n}"
-            trainer = Trainer(model, data, config, checkpoints, stopper, lambda row: tracker.log(row, row["epoch"]), title)
+            trained, data.store, test_store = what_is_trained(run, model, stopper)
+            trainer = Trainer(trained, data, config, checkpoints, stopper, lambda row: tracker.log(row, row["epoch"]), title)
             progress = trainer.fit()
-            metrics = _write_artefacts(run, fold, data, trainer, progress)
+            metrics = _write_artefacts(run, fold, data, test_store, model, trainer, progress)
             tracker.finish({"best_epoch": metrics["epoch"], **metrics["scores"]})
         checkpoints.remove()
     return metrics
@@ -66,8 +69,9 @@ def _fit_statistics(model: SerModel, data: FoldData) -> None:
     model.fit_statistics((data.store[row] for row in bar), data.labels[rows], voices)
 
 
-def _write_artefacts(run: Run, fold: int, data: FoldData, trainer: Trainer, progress: Progress) -> dict:
-    model = trainer.model
+def _write_artefacts(
+    run: Run, fold: int, data: FoldData, test_store: ClipStore | None, model: SerModel, trainer: Trainer, progress: Progress
+) -> dict:
     training = {
         "epoch": progress.best_epoch,
         "epochs_run": len(progress.history),
@@ -80,6 +84,6 @@ def _write_artefacts(run: Run, fold: int, data: FoldData, trainer: Trainer, prog
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     }
-    valid = trainer.predict(run.train_store, data.valid_rows)
-    test = predict_test(run, lambda rows: trainer.predict(run.test_store, rows, "test clips"))
+    valid = trainer.predict(data.store, data.valid_rows)
+    test = predict_test(run, lambda rows: trainer.predict(test_store, rows, "test clips"))
     return write_artefacts(run, fold, valid, test, progress.history, progress.timing, model.save, training)

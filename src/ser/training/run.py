@@ -78,6 +78,7 @@ def open_run(config: Config) -> Run:
     test_store = None
     if dataset.test is not None:
         test_store = ClipStore.open(dataset.test.paths, config.data, "test clips")
+        test_store.voices = dataset.test.voices
         if (unusable := int((~test_store.usable).sum())) > 0:
             print(f"warning: {unusable} test clips can't be used; their rows get the prior of the training labels.")
     description = _describe_data(dataset, train, train_store, test_store, dropped)

@@ -1,0 +1,50 @@
+"""What was computed of single clips, kept on disk: files of a few clips each, keyed by the hash of the decoded samples.
+
+Neither a file's name nor its neighbours matter, and two stores with the same audio share what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ser.files import atomic_path
+
+CLIPS_PER_FILE = 32
+
+
+def find_clips(folder: Path, wanted: Collection[str]) -> dict[str, Path]:
+    """Which file of the folder holds each of the wanted clips; those that are nowhere are left out. Damaged files are removed."""
+    from safetensors import SafetensorError, safe_open
+
+    wanted, found = set(wanted), {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np") as file:
+                there = {key.split(".")[0] for key in file.keys()}  # noqa: SIM118 - not a dict
+                found |= dict.fromkeys(there & wanted, path)
+        except (SafetensorError, OSError):
+            path.unlink(missing_ok=True)
+    return found
+
+
+def read_clip(path: Path, audio_hash: str) -> dict[str, np.ndarray]:
+    """The arrays of one clip by name, from the file that holds it."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        names = [key for key in file.keys() if key.startswith(f"{audio_hash}.")]  # noqa: SIM118 - not a dict
+        return {key.split(".", 1)[1]: file.get_tensor(key) for key in names}
+
+
+def write_clips(folder: Path, clips: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Write {audio hash: {name: array}} as one file of the folder, all of it or nothing."""
+    from safetensors.numpy import save_file
+
+    arrays = {f"{audio_hash}.{name}": np.ascontiguousarray(values) for audio_hash, of in clips.items() for name, values in of.items()}
+    key = hashlib.blake2b("".join(clips).encode(), digest_size=16).hexdigest()
+    with atomic_path(folder / f"{key}.safetensors") as temporary:
+        save_file(arrays, temporary)

@@ -1,0 +1,46 @@
+"""A frozen encoder needn't run in every epoch: what a fold trains, and on what, where its outputs can be cached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ser.augment import Augmenter
+from ser.config import Config
+from ser.data.store import ClipStore
+from ser.device import make_accelerator
+from ser.models.base import SerModel
+from ser.training.run import Run
+from ser.training.stopping import Stopper
+
+
+def what_is_trained(run: Run, model: SerModel, stopper: Stopper) -> tuple[SerModel, ClipStore, ClipStore | None]:
+    """The network to train and the stores of training and test clips it reads.
+
+    Where `model.freeze` is encoder and a clip is the same in every epoch, that is the model's head on the encoder's outputs, which are
+    computed once and kept in the cache; else the model on the clips. Raises Interrupted when the stopper says so.
+    """
+    if run.config.model.kind != "encoder" or run.config.model.freeze != "encoder":
+        return model, run.train_store, run.test_store
+    if changes := _what_changes_clips(run.config):
+        tqdm.write(f"the frozen encoder runs in every epoch, because {changes} changes the clips; without, its outputs would be cached.")
+        return model, run.train_store, run.test_store
+    from ser.models.frozen_outputs import FrozenHead, cached_outputs, outputs_folder
+
+    accelerator = make_accelerator(run.config.train.precision)
+    folder = outputs_folder(model, Path(run.config.data.cache), accelerator)
+    everything = np.arange(len(run.train))
+    train = cached_outputs(model, run.train_store, everything, folder, accelerator, "training clips", stopper.check)
+    test = None
+    if run.test_store is not None:
+        usable = np.flatnonzero(run.test_store.usable)
+        test = cached_outputs(model, run.test_store, usable, folder, accelerator, "test clips", stopper.check)
+    return FrozenHead(model), train, test
+
+
+def _what_changes_clips(config: Config) -> str | None:
+    if Augmenter(config.augment).active:
+        return "augment"
+    return "train.mixup" if config.train.mixup else None
