@@ -42,7 +42,14 @@ run() {
 }
 arguments="$*"
 
-prepare_environment requirements.txt
+requirements=(requirements.txt)
+for config in ${configs[@]+"${configs[@]}"}; do # "# Needs requirements-X.txt" in a config's first lines
+    for needed in $(sed -n 's/^# Needs \(requirements-[a-z]*\.txt\).*/\1/p' "$config"); do
+        say "$config needs $needed ($(head -1 "$needed" | sed 's/^# *//'))"
+        [[ " ${requirements[*]} " == *" $needed "* ]] || requirements+=("$needed")
+    done
+done
+prepare_environment "${requirements[@]}"
 if [ ${#configs[@]} -eq 0 ]; then
     configs=(configs/demo.yaml)
     say "demo: no config was given"
