@@ -10,7 +10,7 @@ from ser import train
 from ser.files import read_json
 from tiny import make_tiny_data
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 TINY_KIND = {
     "facebook/wav2vec2-base": "wav2vec2-group",
     "facebook/wav2vec2-large-robust": "wav2vec2-layer",
