@@ -5,6 +5,7 @@ from ser.config.data import DataConfig, FoldsConfig
 from ser.config.experiment import Config
 from ser.config.model import ClassicalConfig, LogmelCrnnConfig, MfccCnnConfig, MfccLstmDeltaConfig, ModelConfig
 from ser.config.parsing import as_plain, build_parser, load_config, parse, save_config
+from ser.config.speech import SpeechConfig
 from ser.config.training import RunConfig, TrackingConfig, TrainConfig
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ModelConfig",
     "NoiseConfig",
     "RunConfig",
+    "SpeechConfig",
     "TrackingConfig",
     "TrainConfig",
     "as_plain",

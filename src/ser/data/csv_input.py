@@ -57,7 +57,7 @@ def read_csv_input(path: Path) -> CsvInput:
 
     Raises UserError when it can't be decoded, has no rows, or has a row with more or fewer cells than the header.
     """
-    reader = csv.reader(io.StringIO(_decode(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(decode_text(path), newline=""), strict=True)
     lines: list[tuple[str, ...]] = []
     try:
         for cells in reader:
@@ -74,6 +74,17 @@ def read_csv_input(path: Path) -> CsvInput:
     if len(lines) < 2:
         raise UserError(f"{path}: {'no rows under the header' if lines else 'the file is empty'}.")
     return CsvInput(path, lines[0], tuple(lines[1:]))
+
+
+def decode_text(path: Path) -> str:
+    """The text of a file in UTF-8 (with or without BOM) or cp949. Raises UserError."""
+    data = path.read_bytes()
+    for encoding in ("utf-8-sig", "cp949"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise UserError(f"{path}: not text in UTF-8 or cp949. Save it as UTF-8 (a spreadsheet file such as .xlsx can't be read).")
 
 
 def is_missing(cell: str) -> bool:
@@ -106,16 +117,6 @@ def shown(values: Iterable[object], most: int = 3) -> str:
 def count(values: Sequence[object], noun: str) -> str:
     """`3 rows`, `1 row`."""
     return f"{len(values)} {noun}{'' if len(values) == 1 else 's'}"
-
-
-def _decode(path: Path) -> str:
-    data = path.read_bytes()
-    for encoding in ("utf-8-sig", "cp949"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise UserError(f"{path}: not text in UTF-8 or cp949. Save it as CSV UTF-8 (a spreadsheet file such as .xlsx can't be read).")
 
 
 def _fold(name: str) -> str:
