@@ -28,7 +28,7 @@ def data(tmp_path_factory):
 def config_of(folder, data, name, model):
     encoder = {"from_scratch": None, "freeze": "feature_encoder"}
     return write_tiny_config(
-        folder / f"{name}.yaml", data, model=encoder | model, train={"epochs": 1, "head_learning_rate": 1e-3}, run={"output": None}
+        folder / f"{name}.yaml", data, model=encoder | model, train={"epochs": 2, "head_learning_rate": 1e-3}, run={"output": None}
     )
 
 
@@ -196,3 +196,16 @@ def test_runs_over_other_clips_or_folds_are_not_compared(tmp_path):
     first = fake(tmp_path, "a", 2.0, splits=("stratified",))
     with pytest.raises(UserError, match="different clips or folds"):
         write_comparison([first, fake(tmp_path, "b", 2.0, splits=("stratified",), clips=54)], tmp_path)
+
+
+def test_what_is_fitted_in_one_go_has_no_history_to_show(data, tmp_path):
+    files = [tmp_path / f"{name}.yaml" for name in ("one", "two")]
+    for file, classifier in zip(files, ("svm", "logistic"), strict=True):
+        file.write_text(f"model: {{kind: classical, classical: {{features: [librosa], classifier: {classifier}}}}}\n")
+    output = tmp_path / "comparison"
+    options = ["--data.root", data, "--data.cache", tmp_path / "cache", "--cv.n", 2, "--cv.split", "stratified"]
+    options += ["--tracking.mode", "disabled"]
+    compare_experiments.main([str(word) for word in (*files, "--output", output, *options)])
+    text = (output / "comparison.md").read_text()
+    assert "Histories" not in text and "epoch" not in text
+    assert not (output / "histories.png").exists()

@@ -7,8 +7,8 @@ The first config is the baseline. Every experiment has the same clips in the sam
 trained twice, with speakers kept apart between folds and without, and the gap between the two is reported; --cv.split speaker or
 stratified asks for one of them. Options other than --output are keys of the configs and hold for every experiment.
 
-Written are comparison.md, comparison.csv, comparison.png, histories.png, and a run folder for each experiment and split. Run the
-same command again after an interruption, or with one config more: what is finished is reused.
+Written are comparison.md, .csv and .png, histories.png (of what is trained by epochs), and a run folder for each experiment and
+split. Run the same command again after an interruption, or with one config more: what is finished is reused.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     ]
     table = write_comparison(experiments, output)
     print(text_table(table[list(SHOWN)]))
-    print(f"wrote {output}/comparison.md, comparison.csv, comparison.png, histories.png")
+    print(f"wrote {output}/comparison.md, comparison.csv, comparison.png")
 
 
 def split_arguments(argv: list[str]) -> tuple[list[Path], Path, list[str]]:

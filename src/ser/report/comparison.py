@@ -39,7 +39,7 @@ def read_experiment(name: str, folders: Mapping[str, Path], predicted_per_second
 
 
 def write_comparison(experiments: Sequence[Experiment], output: Path, seed: int = 0) -> pd.DataFrame:
-    """Write comparison.csv, comparison.md, comparison.png and histories.png to the folder; returns the table.
+    """Write comparison.csv, comparison.md, comparison.png and (where something is trained by epochs) histories.png; returns the table.
 
     The first experiment is the baseline of the differences. Raises UserError when runs hold different clips or folds.
     """
@@ -48,9 +48,17 @@ def write_comparison(experiments: Sequence[Experiment], output: Path, seed: int 
     gaps = speaker_gaps(experiments, seed)
     write_csv(output / "comparison.csv", table)
     plot_comparison(table, output / "comparison.png")
-    plot_histories(experiments, output / "histories.png")
-    write_text(output / "comparison.md", _as_markdown(experiments, table, gaps, output))
+    by_epochs = [experiment for experiment in experiments if _is_trained_by_epochs(experiment)]
+    (output / "histories.png").unlink(missing_ok=True)  # of an earlier comparison
+    if by_epochs:
+        plot_histories(by_epochs, output / "histories.png")
+    write_text(output / "comparison.md", _as_markdown(experiments, by_epochs, table, gaps, output))
     return table
+
+
+def _is_trained_by_epochs(experiment: Experiment) -> bool:
+    """Not fitted in one go: there is a history, and an epoch was chosen."""
+    return any(run.metrics[fold].get("epochs_run", 1) > 1 for run in experiment.runs.values() for fold in run.folds)
 
 
 def comparison_table(experiments: Sequence[Experiment], seed: int = 0) -> pd.DataFrame:
@@ -177,13 +185,15 @@ def _save(figure: object, png: Path) -> None:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
-def _as_markdown(experiments: Sequence[Experiment], table: pd.DataFrame, gaps: pd.DataFrame | None, output: Path) -> str:
+def _as_markdown(
+    experiments: Sequence[Experiment], by_epochs: Sequence[Experiment], table: pd.DataFrame, gaps: pd.DataFrame | None, output: Path
+) -> str:
     first = experiments[0]
     parts = [f"# {len(experiments)} experiments on one split", "![comparison](comparison.png)"]
     for split, run in first.runs.items():
         parts += [f"## {SPLITS[split][0].upper()}{SPLITS[split][1:]}", f"Split of every experiment: {run.split}."]
         parts.append(markdown_table(_told(table[table["split"] == split], first.name)))
-    parts.append(_how_to_read(first, table))
+    parts.append(_how_to_read(first, table, [experiment.name for experiment in by_epochs]))
     if gaps is not None:
         parts += [
             "## What knowing the voice is worth",
@@ -204,7 +214,9 @@ def _as_markdown(experiments: Sequence[Experiment], table: pd.DataFrame, gaps: p
             "Only one split was run, so the gap between known and new voices can't be told. It needs known speakers (a CSV "
             "`id,speaker`, --data.speakers) and cv.split auto.",
         ]
-    parts += ["## Histories", "![histories](histories.png)", "## Confusion"]
+    if by_epochs:
+        parts += ["## Histories", "![histories](histories.png)"]
+    parts.append("## Confusion")
     for experiment in experiments:
         for split, run in experiment.runs.items():
             folder = run.folder.relative_to(output).as_posix()
@@ -241,7 +253,7 @@ def _parameters(count: float, trained: float) -> str:
     return f"{count:,.0f}" if trained == count else f"{count:,.0f} ({trained:,.0f} trained)"
 
 
-def _how_to_read(first: Experiment, table: pd.DataFrame) -> str:
+def _how_to_read(first: Experiment, table: pd.DataFrame, by_epochs: Sequence[str]) -> str:
     run = next(iter(first.runs.values()))
     by = "speaker" if run.speakers else "clip"
     lines = [
@@ -249,11 +261,12 @@ def _how_to_read(first: Experiment, table: pd.DataFrame) -> str:
         f"{majority_baseline(run.labels):.3f}. Intervals are 95 % bootstraps by {by}; UAR is the mean recall over labels.",
         f"Points are percentage points of accuracy more than {first.name} on the same clips, with a paired bootstrap. An interval that "
         "holds 0 is no proven difference.",
-        "The epoch of each fold was chosen on its own validation part, for every experiment alike, so all accuracies are slightly "
-        "optimistic.",
         "Clips/s and memory are of this machine: training as the folds measured it, prediction by the saved model of the first fold. "
         "Each experiment ran in a process of its own; memory is the GPU's where there is one, else the process's.",
     ]
+    if by_epochs:
+        chosen = "Every experiment" if len(by_epochs) == table["experiment"].nunique() else ", ".join(by_epochs)
+        lines.append(f"{chosen}: the epoch of each fold was chosen on its own validation part, so the accuracy is slightly optimistic.")
     if (table["trained_parameters"] < table["parameters"]).any():
         lines.append("Where encoder outputs are cached, training clips/s don't contain the encoder's one pass over the clips.")
     return "\n".join(f"- {line}" for line in lines)
