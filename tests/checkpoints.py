@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import CONFIG_MAPPING, AutoModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+from transformers import CONFIG_MAPPING, AutoModel, RobertaConfig, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+
+from ser.models.text_tokens import learn_tokenizer
 
 # 32 channels, 3 layers, one frame per 320 samples as in the real ones.
 _WAVE = {
@@ -87,3 +90,13 @@ def logits(model, clips: list[np.ndarray]) -> torch.Tensor:
     """The model's logits for one batch of clips."""
     with torch.no_grad():
         return model(**model.frontend.collate([model.frontend.prepare(clip) for clip in clips]))
+
+
+def make_text_checkpoint(folder: Path, texts: Iterable[str]) -> Path:
+    """A tiny random RoBERTa as the hub ships one: an encoder without a classifier, and a tokenizer that knows the texts."""
+    tokenizer = learn_tokenizer(texts, 200, pad_id=1)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    AutoModel.from_config(RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, **sizes)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

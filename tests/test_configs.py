@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
-from checkpoints import make_checkpoint
+from checkpoints import make_checkpoint, make_text_checkpoint
 from ser import train
 from ser.files import read_json
+from texts import make_texts
 from tiny import make_tiny_data
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
@@ -24,12 +26,18 @@ def data(tmp_path_factory):
     return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=48, test_clips=6)
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    return make_texts(tmp_path_factory.mktemp("texts"), texts=48, test_texts=6)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_trains_with_the_real_command(path, data, tmp_path):
+def test_config_trains_with_the_real_command(path, data, texts, tmp_path):
     content = yaml.safe_load(path.read_text())
+    reads = content.get("model", {}).get("kind", "encoder").startswith("text")
     assert len(path.read_text().splitlines()) <= 35, "a config holds only what differs from the defaults"
     options = {
-        "--data.root": data,
+        "--data.root": texts if reads else data,
         "--data.cache": tmp_path / "cache",
         "--run.output": tmp_path / "run",
         "--cv.n": 2,
@@ -38,6 +46,9 @@ def test_config_trains_with_the_real_command(path, data, tmp_path):
     }
     if name := content.get("model", {}).get("name"):
         options["--model.name"] = make_checkpoint(tmp_path / "checkpoint", TINY_KIND[name], num_hidden_layers=5)
+    if name := content.get("model", {}).get("text_encoder", {}).get("name"):
+        assert name == "klue/roberta-base"
+        options["--model.text_encoder.name"] = make_text_checkpoint(tmp_path / "checkpoint", pd.read_csv(texts / "train.csv")["text"])
     if "compare" in content.get("model", {}).get("classical", {}).get("features", []):
         pytest.importorskip("opensmile")
     argv = [str(word) for pair in options.items() for word in pair]

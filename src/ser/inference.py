@@ -17,13 +17,13 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from ser.audio import SAMPLE_RATE
 from ser.config import DataConfig
 from ser.data.batches import PreparedClips, load_batches, prediction_batches
+from ser.data.inputs import Store
 from ser.data.store import ClipStore
 from ser.device import make_accelerator
 from ser.errors import UserError, is_out_of_memory
-from ser.models import load_model
+from ser.models import FITTED_AT_ONCE, load_model
 from ser.models.base import SerModel
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class BatchTooLarge(UserError):
 
 def predict_probabilities(
     model: SerModel | ClassicalModel,
-    store: ClipStore,
+    store: Store,
     rows: np.ndarray,
     batch_size: int,
     accelerator: Accelerator,
@@ -50,7 +50,7 @@ def predict_probabilities(
     Raises BatchTooLarge when memory runs out.
     """
     rows = np.asarray(rows)
-    if model.kind == "classical":
+    if model.kind in FITTED_AT_ONCE:
         return model.predict(store, rows, title=title, after_file=after_batch)
     place = {row: i for i, row in enumerate(rows.tolist())}
     probabilities = np.empty((len(rows), len(model.label_names)))
@@ -70,8 +70,8 @@ def predict_probabilities(
                 if not is_out_of_memory(error):
                     raise
                 raise BatchTooLarge(
-                    f"out of memory when predicting {len(batch_rows)} clips of up to {store.frames[batch_rows].max() / SAMPLE_RATE:.1f} s "
-                    "at once. Take a smaller batch: train.eval_batch_size in training, --batch_size in prediction."
+                    f"out of memory when predicting {len(batch_rows)} clips of up to {store.longest(batch_rows)} at once. "
+                    "Take a smaller batch: train.eval_batch_size in training, --batch_size in prediction."
                 ) from error
             probabilities[[place[row] for row in batch_rows.tolist()]] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
             bar.update(len(batch_rows))

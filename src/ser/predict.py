@@ -1,9 +1,11 @@
-"""Predict audio files, folders or a CSV with a trained run (the mean of its folds), one fold or a model folder.
+"""Predict audio files, folders, a CSV, or texts with a trained run (the mean of its folds), one fold or a model folder.
 
     python -m ser.predict --model outputs/demo clip.wav
     python -m ser.predict --model outputs/demo/fold_0 recordings/ --output predictions.csv
     python -m ser.predict --model outputs/demo input/test.csv --output predictions.csv
+    python -m ser.predict --model outputs/text_ngrams comments.csv --output predictions.csv
 
+A model of texts takes a CSV `id,text`; one of audio and text a CSV `id,path,text`, or `id,path` and --data.transcripts.
 The audio is prepared exactly as in training: what that was is stored in the model's folder.
 """
 
@@ -15,11 +17,13 @@ import pandas as pd
 
 from ser.config import DataConfig, build_parser, parse
 from ser.data.csv_input import shown
-from ser.data.tables import read_paths
+from ser.data.inputs import Input
+from ser.data.tables import Table, read_clips, read_paths
 from ser.errors import UserError, run_command
 from ser.files import write_csv, write_json
 from ser.inference import predict_files
 from ser.report.tables import without_formulas
+from ser.text.prediction import input_of_model, predict_table
 
 SHOWN = 20
 
@@ -34,14 +38,22 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     parser.add_argument("paths", type=str, nargs="+", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
-    files, ids = files_to_predict(arguments.paths, config.data)
-    table = predict_files(arguments.model, files, config.data, arguments.batch_size, arguments.precision)
+    what = input_of_model(arguments.model)
+    if what == "audio":
+        files, ids = files_to_predict(arguments.paths, config.data)
+        table = predict_files(arguments.model, files, config.data, arguments.batch_size, arguments.precision)
+    else:
+        clips = table_to_predict(arguments.paths, config.data, what)
+        ids, table = clips.ids, predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision)
     table.insert(0, "id", ids)
     unusable = int(table["label"].isna().sum())
     _show(table)
     if arguments.output:
         _write(table, Path(arguments.output))
-    print(f"predicted {len(table) - unusable} of {len(table)} files" + (f" → {arguments.output}" if arguments.output else ""))
+    print(
+        f"predicted {len(table) - unusable} of {len(table)} {'files' if what == 'audio' else 'rows'}"
+        + (f" → {arguments.output}" if arguments.output else "")
+    )
     if unusable:
         print(f"{unusable} could not be used: see their status")
 
@@ -55,6 +67,16 @@ def files_to_predict(paths: list[str], data: DataConfig) -> tuple[list[Path], li
         files += found
         ids += names
     return files, ids
+
+
+def table_to_predict(paths: list[str], data: DataConfig, what: Input) -> Table:
+    """The rows of the one CSV given to a model that reads. Raises UserError for anything else."""
+    path = Path(paths[0])
+    if len(paths) > 1 or path.suffix.lower() != ".csv":
+        raise UserError(f"this model takes {what}: give one CSV with a column text, and id; given {shown(paths)}.")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    return read_clips(path, data)
 
 
 def _show(table: pd.DataFrame) -> None:

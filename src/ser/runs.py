@@ -36,12 +36,14 @@ class Run:
     missing_folds: tuple[int, ...]
     metrics: dict[int, dict]  # metrics.json of each finished fold
     oof: np.ndarray  # (N, C), NaN in the rows of missing folds
-    audio_hashes: tuple[str, ...]  # (N,), of the decoded samples
+    input: str  # what the model takes of a clip: audio, text, audio and text
+    audio_hashes: tuple[str, ...]  # (N,), of the decoded samples (of the texts, of both)
     test_ids: tuple[str, ...]
     test_audio_hashes: tuple[str, ...]  # (M,)
     test: np.ndarray  # (M, C), mean over the finished folds
     dropped: tuple[dict, ...]  # training clips that couldn't be used: {"id", "status"}
     test_prior: tuple[dict, ...]  # test clips that couldn't be used and got the prior: {"id", "status"}
+    text_leak: str | None  # a warning, where the texts give the emotion away
 
     @property
     def predicted(self) -> np.ndarray:
@@ -90,12 +92,14 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
         missing_folds=missing,
         metrics=metrics,
         oof=oof,
+        input=data.get("input", "audio"),
         audio_hashes=tuple(clip["audio_hash"] for clip in train),
         test_ids=test_ids,
         test_audio_hashes=tuple(clip["audio_hash"] for clip in data["test"]),
         test=test_sum / len(finished),
         dropped=tuple(data.get("dropped", ())),
         test_prior=tuple(data.get("test_prior", ())),
+        text_leak=data.get("text_leak"),
     )
 
 

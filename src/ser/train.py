@@ -14,6 +14,7 @@ import warnings
 import torch
 
 from ser.config import Config, build_parser, parse
+from ser.data.store import ClipStore
 from ser.errors import Interrupted, UserError, run_command
 from ser.metrics import describe
 from ser.report import fold_report, run_report
@@ -61,7 +62,8 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
             return None
         with stopper.at_once():
             report = run_report(run.folder)
-    track_run(config, run.folder, report, lambda name: run.train_store[run.train.ids.index(name)])
+    heard = isinstance(run.train_store, ClipStore)
+    track_run(config, run.folder, report, (lambda name: run.train_store[run.train.ids.index(name)]) if heard else None)
     print(f"out-of-fold: {describe(report['oof'])}")
     for warning in report["warnings"]:
         print(f"warning: {warning}")

@@ -3,7 +3,15 @@
 from ser.config.augment import AugmentConfig, GainConfig, NoiseConfig
 from ser.config.data import DataConfig, FoldsConfig
 from ser.config.experiment import Config
-from ser.config.model import ClassicalConfig, LogmelCrnnConfig, MfccCnnConfig, MfccLstmDeltaConfig, ModelConfig
+from ser.config.model import (
+    ClassicalConfig,
+    LogmelCrnnConfig,
+    MfccCnnConfig,
+    MfccLstmDeltaConfig,
+    ModelConfig,
+    TextEncoderConfig,
+    TextNgramsConfig,
+)
 from ser.config.parsing import as_plain, build_parser, load_config, parse, save_config
 from ser.config.speech import SpeechConfig
 from ser.config.training import RunConfig, TrackingConfig, TrainConfig
@@ -22,6 +30,8 @@ __all__ = [
     "NoiseConfig",
     "RunConfig",
     "SpeechConfig",
+    "TextEncoderConfig",
+    "TextNgramsConfig",
     "TrackingConfig",
     "TrainConfig",
     "as_plain",

@@ -20,12 +20,14 @@ class DataConfig:
     """Label set: auto (integers mean competition6, names mean those found), or a set the registry knows, e.g. korean15."""
     speakers: str | None = None
     """CSV `id,speaker`, with `gender` where known. Without it, <root>/train_speakers.csv is used when it is there."""
+    transcripts: str | None = None
+    """CSV `id,text`: what is said in each clip, for models that read. Without it, the table's own column `text` is used."""
     max_seconds: PositiveFloat = 15.0
     """Longer clips are cut to their first seconds; the cut is reported."""
     min_seconds: PositiveFloat = 0.1
     """Shorter clips are unusable (status too_short)."""
     on_bad_audio: Literal["stop", "drop"] = "stop"
-    """When training clips are unusable: stop with the list, or go on without them. Test clips always keep their row."""
+    """When training clips (or texts) are unusable: stop with the list, or go on without them. Test clips always keep their row."""
     allow_absolute_paths: bool = False
     """Let the CSV name files outside its own folder. Off, because a stranger's CSV could name any file."""
     cache: str = "outputs/cache"
@@ -38,7 +40,8 @@ class FoldsConfig:
 
     n: FoldCount = 5
     """Number of folds."""
-    split: Literal["auto", "stratified", "speaker"] = "auto"
-    """stratified by label; speaker keeps each speaker in one fold (and stratifies); auto takes speaker when speakers are known."""
+    split: Literal["auto", "stratified", "speaker", "text"] = "auto"
+    """stratified by label; speaker keeps each speaker in one fold (and stratifies), text each sentence; auto takes speaker when
+    speakers are known."""
     file: str | None = None
     """Read `id,fold` from this CSV instead of making folds, e.g. to blend runs over one split."""

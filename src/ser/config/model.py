@@ -73,12 +73,41 @@ class MfccLstmDeltaConfig:
 
 
 @dataclass
+class TextEncoderConfig:
+    """A transformers text encoder with its classification head; texts are the table's column `text` or `data.transcripts`."""
+
+    name: str = "klue/roberta-base"
+    """Hub name or local folder of any transformers text encoder (RoBERTa, BERT, ELECTRA, DistilBERT, ...)."""
+    from_scratch: dict[str, PlainValue] | None = None
+    """Build the network from these transformers config keys with random weights, and learn its tokenizer from the training texts of
+    the fold; needs no network."""
+    vocabulary: PositiveInt = 2000
+    """Most tokens of a tokenizer learnt from scratch."""
+    max_tokens: PositiveInt = 256
+    """Longer texts are cut to their first tokens."""
+    freeze: Literal["none", "embeddings", "encoder"] = "none"
+    """Which part keeps its weights: nothing, the embeddings, or all but the head."""
+
+
+@dataclass
+class TextNgramsConfig:
+    """Letters in a row (n-grams) of a text and a linear classifier. It is fitted in one go: the section train isn't read."""
+
+    longest: PositiveInt = 3
+    """Letters in the longest n-gram; shorter ones are taken too."""
+    least_texts: PositiveInt = 2
+    """n-grams in fewer texts are left out."""
+    c: PositiveFloat = 0.1
+    """Inverse regularisation of the support vector machine; less is smoother."""
+
+
+@dataclass
 class ModelConfig:
     """Model: which network, and which parts of it are trained."""
 
-    kind: Literal["encoder", "mfcc_cnn", "logmel_crnn", "mfcc_lstm_delta", "classical"] = "encoder"
+    kind: Literal["encoder", "mfcc_cnn", "logmel_crnn", "mfcc_lstm_delta", "classical", "text_encoder", "text_ngrams"] = "encoder"
     """encoder: a transformers audio encoder with a classification head. mfcc_cnn, logmel_crnn, mfcc_lstm_delta: networks on spectral
-    features, from scratch. classical: features of whole clips and scikit-learn."""
+    features, from scratch. classical: features of whole clips and scikit-learn. text_encoder, text_ngrams: models of texts."""
     name: str = "facebook/wav2vec2-base"
     """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
     from_scratch: dict[str, PlainValue] | None = None
@@ -105,3 +134,5 @@ class ModelConfig:
     logmel_crnn: LogmelCrnnConfig = field(default_factory=LogmelCrnnConfig)
     mfcc_lstm_delta: MfccLstmDeltaConfig = field(default_factory=MfccLstmDeltaConfig)
     classical: ClassicalConfig = field(default_factory=ClassicalConfig)
+    text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    text_ngrams: TextNgramsConfig = field(default_factory=TextNgramsConfig)

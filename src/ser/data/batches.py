@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ser.augment import Augmenter
-from ser.data.store import ClipStore
+from ser.data.inputs import Store
 from ser.data.tables import Voice
 from ser.seeds import seed_of
 
@@ -88,7 +88,7 @@ class PreparedClips(Dataset):
 
     def __init__(
         self,
-        store: ClipStore,
+        store: Store,
         frontend: Any,
         augmenter: Augmenter | None = None,
         names: Sequence[str] = (),

@@ -65,15 +65,15 @@ def find_duplicates(
     return sorted(findings, key=lambda finding: list(KINDS).index(finding.kind))
 
 
-def describe_duplicates(findings: Sequence[Finding], most: int = 5) -> str:
-    """The findings as text: a line per kind with its count, then the first few."""
+def describe_duplicates(findings: Sequence[Finding], what: str = "audio", most: int = 5) -> str:
+    """The findings as text: a line per kind with its count, then the first few. what: that was compared, e.g. text."""
     if not findings:
-        return "No duplicate audio found."
+        return f"No duplicate {what} found."
     counts = Counter(finding.kind for finding in findings)
     lines = []
     for kind, meaning in KINDS.items():
         if counts[kind]:
-            lines.append(f"{meaning}: {counts[kind]}")
+            lines.append(f"{meaning.replace('audio', what)}: {counts[kind]}")
             of_kind = [finding.detail for finding in findings if finding.kind == kind]
             lines += [f"  {detail}" for detail in of_kind[:most]]
             lines += [f"  and {counts[kind] - most} more"] if counts[kind] > most else []

@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from ser.config import FoldsConfig
 from ser.data.csv_input import check_ids, count, read_csv_input, shown
 from ser.data.tables import Table
+from ser.data.text_groups import text_groups
 from ser.errors import UserError
 from ser.files import write_csv
 from ser.seeds import seed_of
@@ -30,13 +31,13 @@ def make_folds(train: Table, config: FoldsConfig, seed: int, label_names: Sequen
     by_speaker = config.split == "speaker" or (config.split == "auto" and train.speakers is not None)
     _check_labels_known(train)
     _check_possible(train, config, by_speaker, label_names)
+    groups = np.array(train.speakers) if by_speaker else _sentences(train) if config.split == "text" else None
     # Sorted by id, the split doesn't change with the order of the rows.
     order = np.array(sorted(range(len(train)), key=lambda row: train.ids[row]))
     labels = train.labels[order]
     fold_seed = seed_of(seed, "folds")
-    if by_speaker:
-        speakers = np.array(train.speakers)[order]
-        parts = StratifiedGroupKFold(config.n, shuffle=True, random_state=fold_seed).split(labels, labels, speakers)
+    if groups is not None:
+        parts = StratifiedGroupKFold(config.n, shuffle=True, random_state=fold_seed).split(labels, labels, groups[order])
     else:
         parts = StratifiedKFold(config.n, shuffle=True, random_state=fold_seed).split(labels, labels)
     folds = np.empty(len(train), dtype=np.int64)
@@ -106,7 +107,7 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
 
 def describe_split(train: Table, folds: np.ndarray) -> str:
     """One sentence on a split: how many folds, whether speakers are disjoint, whether labels are stratified."""
-    head = f"{len(np.unique(folds))}-fold"
+    head = f"{len(np.unique(folds))}-fold{_about_texts(train, folds)}"
     stratified = "stratified by label" if _stratified(train, folds) else "labels not in equal shares"
     if train.speakers is None:
         return f"{head}, {stratified}; speakers are unknown, so whether they are disjoint between folds cannot be checked"
@@ -122,6 +123,8 @@ def _checked(path: Path, train: Table, config: FoldsConfig, label_names: Sequenc
         _check_speakers_known(train)
         if shared := _speakers_in_folds(train, folds)[1]:
             raise UserError(f"{path}: {shared} speakers are in more than one fold, but cv.split is speaker. {advice}")
+    if config.split == "text" and (shared := _groups_in_folds(_sentences(train), folds)[1]):
+        raise UserError(f"{path}: {shared} sentences are in more than one fold, but cv.split is text. {advice}")
     _check_trainable(train, folds, config, label_names)
     return folds, describe_split(train, folds)
 
@@ -185,9 +188,28 @@ def _stratified(train: Table, folds: np.ndarray) -> bool:
     return bool(np.abs(share - overall).max() <= 0.10)
 
 
+def _sentences(train: Table) -> np.ndarray:
+    """The group of each text (`text_groups`); a clip without one is a group of its own."""
+    if train.texts is None:
+        raise UserError("cv.split: text needs to know the texts. Give a column `text`, or a CSV `id,text` with --data.transcripts.")
+    groups = text_groups(train.texts)
+    return np.where(groups < 0, len(groups) + np.arange(len(groups)), groups)
+
+
+def _about_texts(train: Table, folds: np.ndarray) -> str:
+    if train.texts is None:
+        return ""
+    sentences, shared = _groups_in_folds(_sentences(train), folds)
+    return f", text-disjoint ({sentences} sentences)" if not shared else f", {shared} of {sentences} sentences in more than one fold"
+
+
 def _speakers_in_folds(train: Table, folds: np.ndarray) -> tuple[int, int]:
     """How many speakers there are, and how many of them are in more than one fold."""
-    folds_of = pd.Series(folds).groupby(np.array(train.speakers)).nunique()
+    return _groups_in_folds(np.array(train.speakers), folds)
+
+
+def _groups_in_folds(groups: np.ndarray, folds: np.ndarray) -> tuple[int, int]:
+    folds_of = pd.Series(folds).groupby(groups).nunique()
     return len(folds_of), int((folds_of > 1).sum())
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser.audio import UNUSABLE, Clip, decode_all, to_float
+from ser.audio import SAMPLE_RATE, UNUSABLE, Clip, decode_all, to_float
 from ser.audio.decoding import extension, unopened
 from ser.config import DataConfig
 from ser.data.hashes import hash_files
@@ -86,6 +86,10 @@ class ClipStore:
         """The clips of the given rows (positions, or a boolean array), in the given order."""
         rows = np.arange(len(self))[rows]
         return ClipStore(self.folder, self.report.iloc[rows].reset_index(drop=True), self.offsets[rows], self.frames[rows])
+
+    def longest(self, rows: np.ndarray) -> str:
+        """The length of the longest of these clips, for a message."""
+        return f"{self.frames[rows].max() / SAMPLE_RATE:.1f} s"
 
     def __getstate__(self) -> dict:
         # A pickled memory map becomes a copy of the whole file.

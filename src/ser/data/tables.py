@@ -34,13 +34,17 @@ class Voice(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Clips in the order of their source. `labels` are positions in the data set's label_names, int64 of shape (N,)."""
+    """Clips in the order of their source. `labels` are positions in the data set's label_names, int64 of shape (N,).
+
+    paths is () where there are texts only. texts: what is said or written, "" where that is unknown.
+    """
 
     ids: tuple[str, ...]
     paths: tuple[Path, ...]
     labels: np.ndarray | None = None
     speakers: tuple[str, ...] | None = None
     genders: tuple[str | None, ...] | None = None
+    texts: tuple[str, ...] | None = None
 
     @property
     def voices(self) -> tuple[Voice, ...] | None:
@@ -58,10 +62,11 @@ class Table:
         positions = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
         return Table(
             ids=tuple(self.ids[row] for row in positions),
-            paths=tuple(self.paths[row] for row in positions),
+            paths=tuple(self.paths[row] for row in positions) if self.paths else (),
             labels=None if self.labels is None else self.labels[positions],
             speakers=None if self.speakers is None else tuple(self.speakers[row] for row in positions),
             genders=None if self.genders is None else tuple(self.genders[row] for row in positions),
+            texts=None if self.texts is None else tuple(self.texts[row] for row in positions),
         )
 
 
@@ -106,8 +111,32 @@ def read_paths(source: Path, config: DataConfig) -> tuple[list[Path], list[str]]
         if not names:
             raise UserError(f"{source}: no audio below this folder ({' '.join(AUDIO_SUFFIXES)}).")
         return [source / name for name in names], names
-    clips = _read_clips(read_csv_input(source), config)
+    clips = read_clips(source, config)
+    if not clips.paths:
+        raise UserError(f"{source}: no column path or file_path, so it names no audio. A model that reads texts takes it.")
     return list(clips.paths), list(clips.ids)
+
+
+def read_clips(source: Path, config: DataConfig) -> Table:
+    """The clips of a CSV, without their labels: ids, and paths, texts and speakers as far as it has them."""
+    return with_transcripts(_read_clips(read_csv_input(source), config), config)
+
+
+def with_transcripts(table: Table, config: DataConfig) -> Table:
+    """The table with its texts from `data.transcripts`, where that is set; a clip that isn't in it has none ("").
+
+    Raises UserError when it knows none of the clips.
+    """
+    if config.transcripts is None:
+        return table
+    from ser.transcripts import read_transcripts
+
+    text_of = read_transcripts(config.transcripts)
+    if len(table) and not text_of.keys() & set(table.ids):
+        raise UserError(
+            f"data.transcripts: {config.transcripts} has the ids {shown(text_of)}, the clips {shown(table.ids)}: not one is the same."
+        )
+    return replace(table, texts=tuple(text_of.get(name, "") for name in table.ids))
 
 
 def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Dataset:
@@ -115,12 +144,12 @@ def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Data
     train, test, sample = Table((), ()), None, None
     if (root / "train.csv").is_file():
         source = read_csv_input(root / "train.csv")
-        train = _with_speakers(_read_clips(source, config), root, config)
+        train = _with_speakers(with_transcripts(_read_clips(source, config), config), root, config)
         labels, label_names = _label_column(source, config, need_labels)
     elif need_labels:
         raise UserError(f"{root}: there is test.csv but no train.csv, and labelled clips are needed. Put train.csv there.")
     if (root / "test.csv").is_file():
-        test = _read_clips(read_csv_input(root / "test.csv"), config)
+        test = read_clips(root / "test.csv", config)
         if (root / "sample_submission.csv").is_file():
             sample = _read_sample(root / "sample_submission.csv", test)
     return Dataset(label_names, replace(train, labels=labels), test, sample, root, "competition")
@@ -133,7 +162,7 @@ def _read_single_csv(path: Path, config: DataConfig, need_labels: bool) -> Datas
             "or a CSV `file_path,emotion`."
         )
     source = read_csv_input(path)
-    train = _with_speakers(_read_clips(source, config), path.parent, config)
+    train = _with_speakers(with_transcripts(_read_clips(source, config), config), path.parent, config)
     labels, label_names = _label_column(source, config, need_labels)
     return Dataset(label_names, replace(train, labels=labels), None, None, path, "csv")
 
@@ -150,17 +179,23 @@ def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels:
     labels, label_names = None, ()
     if need_labels or not (outside or any(not is_emotion(folder) for folder in folders)):
         labels, label_names = _read_labels(folders, config.labels, root, "folder")
-    train = Table(tuple(clips), tuple(root / name for name in clips), labels)
+    train = with_transcripts(Table(tuple(clips), tuple(root / name for name in clips), labels), config)
     return Dataset(label_names, _with_speakers(train, root, config), None, None, root, "folders")
 
 
 def _read_clips(source: CsvInput, config: DataConfig) -> Table:
-    """The clips of a CSV with `path` or `file_path`, and with `id` and `speaker` where it has them. Without ids, paths are the ids."""
-    written = source.required("path", "file_path")
-    ids = source.column("id") or written
+    """The clips of a CSV with `path` or `file_path`, or `text`, or both, and with `id` and `speaker` where it has them.
+
+    Without ids, paths are the ids; without either, row numbers are.
+    """
+    texts = source.column("text")
+    written = source.column("path", "file_path")
+    if written is None and texts is None:
+        source.required("path", "file_path")
+    ids = source.column("id") or written or tuple(str(row) for row in range(1, len(source.rows) + 1))
     check_ids(ids, source.path)
-    paths = resolve_paths(written, source.path.parent, config.allow_absolute_paths, source.path)
-    return Table(ids, paths, None, _speaker_column(source, ids))
+    paths = () if written is None else resolve_paths(written, source.path.parent, config.allow_absolute_paths, source.path)
+    return Table(ids, paths, None, _speaker_column(source, ids), texts=texts)
 
 
 def _label_column(source: CsvInput, config: DataConfig, need_labels: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:

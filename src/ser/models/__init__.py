@@ -7,14 +7,16 @@ transformers library). A new architecture is a file with two functions, `build(c
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from pathlib import Path
 
 from ser.config import ModelConfig
+from ser.data.inputs import Input
 from ser.errors import UserError
 from ser.models.base import SerModel, read_card
 
-__all__ = ["KINDS", "SerModel", "build_model", "load_model"]
+__all__ = ["FITTED_AT_ONCE", "KINDS", "SerModel", "build_model", "input_of", "load_model"]
 
 KINDS = {
     "encoder": "ser.models.encoder",
@@ -22,7 +24,19 @@ KINDS = {
     "mfcc_cnn": "ser.models.mfcc_cnn",
     "logmel_crnn": "ser.models.logmel_crnn",
     "mfcc_lstm_delta": "ser.models.mfcc_lstm_delta",
+    "text_encoder": "ser.models.text_encoder",
+    "text_ngrams": "ser.models.text_ngrams",
 }
+TEXT_TYPES = ("roberta", "bert", "electra", "distilbert", "albert", "xlm-roberta", "deberta-v2", "modernbert")
+"""What transformers calls the text encoders known here."""
+FITTED_AT_ONCE = ("classical", "text_ngrams")
+"""Kinds without epochs: they offer `fit` and `predict`."""
+_INPUTS: dict[str, Input] = {"text_encoder": "text", "text_ngrams": "text"}
+
+
+def input_of(kind: str) -> Input:
+    """What a kind of model takes of a clip."""
+    return _INPUTS.get(kind, "audio")
 
 
 def build_model(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float) -> SerModel:
@@ -44,7 +58,15 @@ def load_model(folder: str | Path) -> SerModel:
     """
     if card := read_card(folder):
         return _module(card["kind"]).load(Path(folder), card).eval()
-    return _module("encoder").load_foreign(str(folder)).eval()
+    return _module("text_encoder" if _reads_text(Path(folder)) else "encoder").load_foreign(str(folder)).eval()
+
+
+def _reads_text(folder: Path) -> bool:
+    """Whether a checkpoint from elsewhere is a text encoder, by what its config.json calls itself."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") in TEXT_TYPES
+    except (OSError, ValueError, AttributeError):
+        return False  # the encoder says what is wrong with it
 
 
 def _module(kind: str):

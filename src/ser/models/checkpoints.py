@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "ser_model.json", "*.safetensors", "*.safetensors.index.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
 # The hub's conversion bot opens this pull request on repositories that hold only pickled weights.
 _CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 _CONVERSION_BOT = "SFconvertbot"
@@ -99,7 +100,7 @@ def _from_hub(name: str) -> Path:
         info = api.model_info(name, timeout=CONNECT_SECONDS)
         revision = _safetensors_revision(api, info)
         log.warning("Bringing %s from the hub.", name)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[*FILES, *TOKENIZER_FILES]))
     except HFValidationError as error:
         raise UserError(f"model.name: given {name!r}; neither a folder nor a valid hub name ({error}).") from None
     except GatedRepoError:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from ser.audio import SAMPLE_RATE
 from ser.config import ModelConfig
 from ser.errors import UserError
-from ser.labels import canonical
 from ser.models.base import SerModel, read_card
 from ser.models.checkpoints import checkpoint_folder
 from ser.models.freezing import freeze, has_final_norm, transformer
@@ -40,6 +38,7 @@ from ser.models.frontends import (
     whisper_seconds,
 )
 from ser.models.pooling import AttentiveHead
+from ser.models.pretrained import canonical_names, labels_of, quiet, set_labels, short, some
 from ser.models.regularization import add_layer_drop, set_spec_augment, spec_augment
 from ser.models.scratch import scratch_config
 
@@ -107,7 +106,7 @@ class EncoderModel(SerModel):
         return self._frozen
 
     def _write(self, folder: Path) -> dict:
-        with _quiet():
+        with quiet():
             self.network.save_pretrained(folder)
             self.extractor.save_pretrained(folder)
         if self.head is None:
@@ -136,7 +135,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
         extractor = default_extractor(hub_config)
         if config.freeze != "none" or config.train_last_layers is not None:
             log.warning("model.from_scratch makes random weights, and model.freeze keeps some of them: freeze=none trains all.")
-    _set_labels(hub_config, label_names)
+    set_labels(hub_config, label_names)
     set_spec_augment(hub_config, config)
     hub_config.use_weighted_layer_sum = config.layer_weights and config.pooling == "mean"
 
@@ -175,8 +174,8 @@ def load(folder: Path, card: dict) -> EncoderModel:
     extractor = read_extractor(folder, config)
     names = tuple(card["label_names"])
     if card.get("head") == "mean":
-        if names != _labels_of(config):
-            raise UserError(f"{folder}: ser_model.json and config.json name different labels: {names} and {_labels_of(config)}.")
+        if names != labels_of(config):
+            raise UserError(f"{folder}: ser_model.json and config.json name different labels: {names} and {labels_of(config)}.")
         return EncoderModel(_read_network(folder, config), None, extractor, names, card["max_seconds"])
     network = _read_network(folder, config, head=False)
     layers = len(transformer(network).layers) + 1 if card.get("layer_weights") else None
@@ -184,7 +183,7 @@ def load(folder: Path, card: dict) -> EncoderModel:
     try:
         head.load_state_dict(load_file(folder / HEAD_FILE), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder / HEAD_FILE} can't be read: {_short(error)}") from None
+        raise UserError(f"{folder / HEAD_FILE} can't be read: {short(error)}") from None
     return EncoderModel(network, head, extractor, names, card["max_seconds"])
 
 
@@ -201,14 +200,14 @@ def load_foreign(name: str) -> EncoderModel:
         raise UserError(f"{name} predicts {config.num_labels} value(s) ({config.problem_type or 'one label'}), not emotion classes.")
     extractor = read_extractor(folder, config)
     seconds = extractor.chunk_length if config.model_type == "whisper" else FOREIGN_MAX_SECONDS
-    return EncoderModel(_read_network(folder, config), None, extractor, _canonical(_labels_of(config)), seconds)
+    return EncoderModel(_read_network(folder, config), None, extractor, canonical_names(labels_of(config)), seconds)
 
 
 def _read_config(folder: Path) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each config class has checks and exceptions of its own
-        raise UserError(f"{folder}/config.json can't be used: {_short(error)}") from None
+        raise UserError(f"{folder}/config.json can't be used: {short(error)}") from None
     if config.model_type not in MODEL_TYPES:
         raise UserError(f"{folder} is a {config.model_type} checkpoint; audio encoders known here are {', '.join(MODEL_TYPES)}.")
     if getattr(config, "quantization_config", None) is not None:
@@ -225,7 +224,7 @@ def _read_network(folder: Path, config: PreTrainedConfig, new_head: bool = False
     else:
         network_class = WhisperEncoder if config.model_type == "whisper" else transformers.AutoModel
     try:
-        with _quiet():
+        with quiet():
             network, report = network_class.from_pretrained(
                 folder,
                 config=config,
@@ -237,7 +236,7 @@ def _read_network(folder: Path, config: PreTrainedConfig, new_head: bool = False
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder} can't be loaded: {_short(error)}") from None
+        raise UserError(f"{folder} can't be loaded: {short(error)}") from None
     _check_report(folder, network, report, new_head)
     return network
 
@@ -260,19 +259,19 @@ def _check_report(folder: Path, network: PreTrainedModel, report: dict, new_head
             if only_head
             else "The checkpoint is incomplete or of another architecture than its config.json says."
         )
-        raise UserError(f"{folder} lacks weights, which would stay random: {_some(missing)}. {hint}")
+        raise UserError(f"{folder} lacks weights, which would stay random: {some(missing)}. {hint}")
     parts = ("encoder",) if network.config.model_type == "whisper" else dict(_encoder_of(network).named_children())
     inside = tuple(f"{part}." for part in parts)
     prefix = f"{network.base_model_prefix}."
     if unused := sorted(key for key in report["unexpected_keys"] if key.removeprefix(prefix).startswith(inside)):
-        log.warning("%s holds encoder weights that this architecture has no place for: %s.", folder, _some(unused))
+        log.warning("%s holds encoder weights that this architecture has no place for: %s.", folder, some(unused))
 
 
 def _random_network(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         return transformers.AutoModelForAudioClassification.from_config(config, dtype=torch.float32)
     except Exception as error:  # torch and transformers refuse impossible sizes with exceptions of many classes
-        raise UserError(f"model.from_scratch: these sizes make no network: {_short(error)}") from None
+        raise UserError(f"model.from_scratch: these sizes make no network: {short(error)}") from None
 
 
 def _try_out(model: EncoderModel) -> None:
@@ -282,28 +281,7 @@ def _try_out(model: EncoderModel) -> None:
         with torch.no_grad():
             model(**model.frontend.collate([model.frontend.prepare(np.zeros(SAMPLE_RATE, dtype=np.float32))]))
     except (RuntimeError, ValueError, IndexError) as error:
-        raise UserError(f"model.from_scratch: these sizes make no network: {_short(error)}") from None
-
-
-def _set_labels(config: PreTrainedConfig, label_names: Sequence[str]) -> None:
-    config.id2label = dict(enumerate(label_names))
-    config.label2id = {name: index for index, name in enumerate(label_names)}
-    config.problem_type = "single_label_classification"
-
-
-def _labels_of(config: PreTrainedConfig) -> tuple[str, ...]:
-    names = tuple(config.id2label.get(index) for index in range(config.num_labels))
-    if not all(isinstance(name, str) and name.isprintable() for name in names):
-        raise UserError(f"config.json: id2label must name {config.num_labels} labels, 0 to {config.num_labels - 1}, in printable text.")
-    return names
-
-
-def _canonical(names: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        keys = tuple(canonical(name) for name in names)
-    except UserError:
-        return names
-    return keys if len(set(keys)) == len(keys) else names
+        raise UserError(f"model.from_scratch: these sizes make no network: {short(error)}") from None
 
 
 def _encoder_of(network: PreTrainedModel) -> PreTrainedModel:
@@ -334,26 +312,3 @@ def _add_dropout(classifier: nn.Module, probability: float) -> None:
     """Dropout on the classifier's input, as a hook: the saved structure stays the hub's."""
     if probability > 0:
         classifier.register_forward_pre_hook(lambda module, inputs: (F.dropout(inputs[0], probability, module.training),))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' bars for files and its table of missing weights; `_check_report` judges those."""
-    settings = transformers.utils.logging
-    level, bar = settings.get_verbosity(), settings.is_progress_bar_enabled()
-    settings.set_verbosity_error()
-    settings.disable_progress_bar()
-    try:
-        yield
-    finally:
-        settings.set_verbosity(level)
-        if bar:
-            settings.enable_progress_bar()
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:600]

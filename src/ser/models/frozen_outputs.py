@@ -31,7 +31,7 @@ class OutputStore:
 
     def __init__(self, store: ClipStore, files: dict[str, Path]):
         self.hashes = store.report["audio_hash"].tolist()
-        self.frames, self.files, self.voices = store.frames, files, None
+        self.frames, self.files, self.voices, self.longest = store.frames, files, None, store.longest
 
     def __getitem__(self, row: int) -> np.ndarray:
         return read_clip(self.files[self.hashes[row]], self.hashes[row])["outputs"].astype(np.float32, copy=False)

@@ -46,7 +46,9 @@ def run_report(run_folder: str | Path, seed: int = 0) -> dict:
         "epoch_chosen": any(len(history) > 1 for history in histories.values()),
         "caveats": run.metrics[run.folds[0]].get("caveats", []),
         "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
-        "warnings": _leak_warnings(leaks) + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
+        "warnings": [run.text_leak] * bool(run.text_leak)
+        + _leak_warnings(leaks, run.input)
+        + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
     }
     write_csv(run.folder / "oof.csv", oof_table(run))
     plot_confusion(run.labels, run.oof, run.label_names, run.folder / "confusion.png", f"{run.folder.name}: out-of-fold predictions")
@@ -87,10 +89,10 @@ def _as_markdown(report: dict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _leak_warnings(leaks: Sequence[Finding]) -> list[str]:
+def _leak_warnings(leaks: Sequence[Finding], what: str) -> list[str]:
     """One sentence per kind of equal audio. Speakers in several folds belong to the split and are told with it."""
     counts = Counter(finding.kind for finding in leaks if finding.kind != "speaker_across_folds")
-    return [f"{KINDS[kind]}: {count}. The ids are in report.json." for kind, count in counts.items()]
+    return [f"{KINDS[kind].replace('audio', what)}: {count}. The ids are in report.json." for kind, count in counts.items()]
 
 
 def _caveats(report: dict) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ser.data.store import ClipStore
+from ser.data.inputs import Store
 from ser.files import remove_leftovers
-from ser.models import build_model
+from ser.models import FITTED_AT_ONCE, build_model
 from ser.models.base import SerModel
 from ser.seeds import seed_of
 from ser.training.artefacts import predict_test, write_artefacts
@@ -33,7 +33,7 @@ def train_fold(run: Run, fold: int, stopper: Stopper) -> dict:
     folder = run.folder / f"fold_{fold}"
     with only_process(folder):
         remove_leftovers(folder, alone=True)
-        if run.config.model.kind == "classical":
+        if run.config.model.kind in FITTED_AT_ONCE:
             return fit_fold(run, fold, stopper)
         config = run.config
         data = FoldData(
@@ -70,7 +70,7 @@ def _fit_statistics(model: SerModel, data: FoldData) -> None:
 
 
 def _write_artefacts(
-    run: Run, fold: int, data: FoldData, test_store: ClipStore | None, model: SerModel, trainer: Trainer, progress: Progress
+    run: Run, fold: int, data: FoldData, test_store: Store | None, model: SerModel, trainer: Trainer, progress: Progress
 ) -> dict:
     training = {
         "epoch": progress.best_epoch,

@@ -9,14 +9,14 @@ from tqdm import tqdm
 
 from ser.augment import Augmenter
 from ser.config import Config
-from ser.data.store import ClipStore
+from ser.data.inputs import Store
 from ser.device import make_accelerator
 from ser.models.base import SerModel
 from ser.training.run import Run
 from ser.training.stopping import Stopper
 
 
-def what_is_trained(run: Run, model: SerModel, stopper: Stopper) -> tuple[SerModel, ClipStore, ClipStore | None]:
+def what_is_trained(run: Run, model: SerModel, stopper: Stopper) -> tuple[SerModel, Store, Store | None]:
     """The network to train and the stores of training and test clips it reads.
 
     Where `model.freeze` is encoder and a clip is the same in every epoch, that is the model's head on the encoder's outputs, which are

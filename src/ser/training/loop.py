@@ -18,11 +18,10 @@ import torch
 from accelerate.utils import release_memory
 from tqdm import tqdm
 
-from ser.audio import SAMPLE_RATE
 from ser.augment import Augmenter
 from ser.config import Config
 from ser.data.batches import PreparedClips, balanced_draws, load_batches, row_of, training_groups
-from ser.data.store import ClipStore
+from ser.data.inputs import Store
 from ser.device import make_accelerator, peak_memory_mb
 from ser.errors import Interrupted, UserError, is_out_of_memory
 from ser.inference import BatchTooLarge, predict_probabilities
@@ -42,7 +41,7 @@ LARGEST_SHARE = 0.02
 class FoldData:
     """The clips of one fold. Rows index ids, labels and the store alike."""
 
-    store: ClipStore
+    store: Store
     ids: tuple[str, ...]
     labels: np.ndarray
     train_rows: np.ndarray
@@ -291,7 +290,7 @@ class Trainer:
         self.progress = replace(progress, epoch=progress.epoch + 1, step=0, loss_sum=0.0, correct=0, clips=0, seconds=0.0)
 
     def predict(
-        self, store: ClipStore, rows: np.ndarray, title: str | None = None, after_batch: Callable[[], None] | None = None
+        self, store: Store, rows: np.ndarray, title: str | None = None, after_batch: Callable[[], None] | None = None
     ) -> np.ndarray:
         """Probabilities (len(rows), labels) of clips of a store; in smaller batches where memory runs out and that is allowed.
 
@@ -343,10 +342,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         release_memory()
         size = self.progress.batch_size
-        frames = self.data.store.frames
-        seconds = frames[row_of(np.array(group), len(frames))].max() / SAMPLE_RATE
+        longest = self.data.store.longest(row_of(np.array(group), len(self.data.store.frames)))
         where = f"epoch {self.progress.epoch}, step {self.progress.step}"
-        what = f"out of memory at train.batch_size {size} with clips of up to {seconds:.1f} s ({where})"
+        what = f"out of memory at train.batch_size {size} with clips of up to {longest} ({where})"
         if self.config.run.on_out_of_memory == "halve" and size > 1:
             self.progress.batch_size = size // 2
             self.progress.accumulation = -(-self.group_size // self.progress.batch_size)

@@ -19,16 +19,18 @@ import yaml
 from ser.config import Config, as_plain, save_config
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.folds import read_or_make_folds, write_folds
-from ser.data.store import ClipStore
+from ser.data.inputs import Input, Store, open_store
 from ser.data.tables import Dataset, Table, read_dataset
+from ser.data.text_groups import describe_leak
 from ser.errors import UserError
 from ser.files import read_json, remove_leftovers, write_json
+from ser.models import input_of
 from ser.training.lock import is_being_trained
 
 NEUTRAL_KEYS = {
-    "data.root", "data.cache", "data.on_bad_audio", "data.allow_absolute_paths", "data.speakers", "cv.file", "train.workers",
-    "train.threads", "tracking", "run.output", "run.checkpoint_minutes", "run.checkpoint_steps", "run.time_budget", "run.start_over",
-    "run.on_out_of_memory",
+    "data.root", "data.cache", "data.on_bad_audio", "data.allow_absolute_paths", "data.speakers", "data.transcripts", "cv.file",
+    "train.workers", "train.threads", "tracking", "run.output", "run.checkpoint_minutes", "run.checkpoint_steps", "run.time_budget",
+    "run.start_over", "run.on_out_of_memory",
 }  # fmt: skip
 """Keys that may differ when a run goes on: they don't change its results, or data.json and folds.csv show it if they do."""
 
@@ -41,9 +43,9 @@ class Run:
     folder: Path
     label_names: tuple[str, ...]
     train: Table
-    train_store: ClipStore
+    train_store: Store
     test: Table | None
-    test_store: ClipStore | None
+    test_store: Store | None
     folds: np.ndarray
     split: str
     dropped: list[dict]
@@ -77,7 +79,7 @@ def open_run(config: Config) -> Run:
     train_store.voices = train.voices
     test_store = None
     if dataset.test is not None:
-        test_store = ClipStore.open(dataset.test.paths, config.data, "test clips")
+        test_store = open_store(input_of(config.model.kind), dataset.test, config.data, "test clips")
         test_store.voices = dataset.test.voices
         if (unusable := int((~test_store.usable).sum())) > 0:
             print(f"warning: {unusable} test clips can't be used; their rows get the prior of the training labels.")
@@ -89,27 +91,31 @@ def open_run(config: Config) -> Run:
     folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, config.run.seed, dataset.label_names)
     save_config(config, folder / "config.yaml")
     write_folds(folder / "folds.csv", train, folds)
-    write_json(folder / "data.json", description | {"split": split})
+    what = input_of(config.model.kind)
+    leak = None if what == "audio" else describe_leak(train.texts, train.labels, folds)
+    write_json(folder / "data.json", description | {"split": split, "input": what, "text_leak": leak})
     test_clips = 0 if dataset.test is None else len(dataset.test)
     print(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
-    _tell_duplicates(dataset, train, train_store, test_store, folds)
+    _tell_duplicates(dataset, train, train_store, test_store, folds, what)
+    if leak:
+        print(f"warning: {leak}")
     return Run(config, folder, dataset.label_names, train, train_store, dataset.test, test_store, folds, split, dropped)
 
 
-def _tell_duplicates(dataset: Dataset, train: Table, train_store: ClipStore, test_store: ClipStore | None, folds: np.ndarray) -> None:
+def _tell_duplicates(dataset: Dataset, train: Table, train_store: Store, test_store: Store | None, folds: np.ndarray, what: Input) -> None:
     test_hashes = () if test_store is None else test_store.report["audio_hash"]
     findings = find_duplicates(train, train_store.report["audio_hash"], folds, dataset.test, test_hashes, dataset.label_names)
     if findings:
-        print(f"warning: {describe_duplicates(findings)}")
+        print(f"warning: {describe_duplicates(findings, what)}")
 
 
-def _usable_training_clips(table: Table, config: Config) -> tuple[Table, ClipStore, list[dict]]:
+def _usable_training_clips(table: Table, config: Config) -> tuple[Table, Store, list[dict]]:
     """The training clips that can be used; those that can't stop the run, or are left out when that was asked for."""
-    store = ClipStore.open(table.paths, config.data, "training clips")
+    store = open_store(input_of(config.model.kind), table, config.data, "training clips")
     bad = np.flatnonzero(~store.usable)
     if not len(bad):
         return table, store, []
-    dropped = [{"id": table.ids[i], "status": store.report["status"][i], "path": str(table.paths[i])} for i in bad]
+    dropped = [{"id": table.ids[i], "status": store.report["status"][i], "path": str(table.paths[i]) if table.paths else ""} for i in bad]
     lines = [f"  {item['id']}  {item['status']}  {item['path']}" for item in dropped[:20]]
     if len(bad) > 20:
         lines.append(f"  … and {len(bad) - 20} more; `python -m ser.check_data --data.root {config.data.root}` lists all")
@@ -123,7 +129,7 @@ def _usable_training_clips(table: Table, config: Config) -> tuple[Table, ClipSto
     return table.take(good), store.take(good), dropped
 
 
-def _describe_data(dataset: Dataset, train: Table, train_store: ClipStore, test_store: ClipStore | None, dropped: list[dict]) -> dict:
+def _describe_data(dataset: Dataset, train: Table, train_store: Store, test_store: Store | None, dropped: list[dict]) -> dict:
     """data.json: what the run was made from, clip by clip, and one fingerprint of it all."""
     hashes = train_store.report["audio_hash"]
     described = {

@@ -1,0 +1,164 @@
+"""Letters in a row and a linear support vector machine: the text baseline that needs no download and no GPU.
+
+The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams) and `weights.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import StratifiedKFold
+from sklearn.svm import LinearSVC
+
+from ser.audio import SAMPLE_RATE
+from ser.config import ModelConfig, TextNgramsConfig, as_plain
+from ser.data.text_store import TextStore
+from ser.errors import UserError
+from ser.files import atomic_folder, write_json
+from ser.models.base import CARD
+from ser.models.classifiers import fit_sharpness, softmax
+
+VOCABULARY = "vocabulary.json"
+WEIGHTS = "weights.safetensors"
+INNER_FOLDS = 3
+NEVER = -10.0
+"""Score of a label that the training part lacks; those of the others lie around -1 and 1."""
+
+
+class TextNgrams:
+    """Texts to probabilities. `fit` once; afterwards it only reads. Offers what inference asks of a model."""
+
+    kind = "text_ngrams"
+    exact_length = False
+    caveats: tuple[str, ...] = ()
+
+    def __init__(self, config: TextNgramsConfig, label_names: Sequence[str], max_seconds: float):
+        self.config, self.label_names, self.max_seconds = config, tuple(label_names), float(max_seconds)
+        self.vectorizer: TfidfVectorizer | None = None
+        self.weights = np.zeros((0, len(self.label_names)))
+        self.bias = np.zeros(len(self.label_names))
+        self.sharpness = 1.0
+
+    def fit(
+        self,
+        store: TextStore,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        speakers: Sequence[str] | None,
+        seed: int,
+        after_file: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """Learn from the training texts: rows of the store and their labels (n,). Returns their probabilities (n, labels).
+
+        Labels count alike, however rare (balanced class weights). after_file: called between steps, may raise to end it.
+        """
+        texts = [store[row] for row in rows]
+        self.sharpness = self._choose_sharpness(texts, labels, seed, after_file)
+        self._fit(texts, labels)
+        return self._probabilities(texts)
+
+    def predict(
+        self,
+        store: TextStore,
+        rows: np.ndarray,
+        speakers: Sequence[str | None] | None = None,
+        title: str | None = None,
+        after_file: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """Probabilities (n, labels) of the given (usable) rows of a store."""
+        return self._probabilities([store[row] for row in rows])
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that the classifier learnt."""
+        return self.weights.size + self.bias.size
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model to a folder, all of it or nothing."""
+        from safetensors.numpy import save_file
+
+        with atomic_folder(folder) as temporary:
+            card = {
+                "kind": self.kind,
+                "label_names": self.label_names,
+                "max_seconds": self.max_seconds,
+                "sampling_rate": SAMPLE_RATE,
+                "exact_length": self.exact_length,
+                "settings": as_plain(self.config),
+                "sharpness": self.sharpness,
+            }
+            write_json(temporary / CARD, card)
+            write_json(temporary / VOCABULARY, self.vectorizer.get_feature_names_out().tolist())
+            save_file({"idf": self.vectorizer.idf_, "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
+
+    def to(self, device: object) -> TextNgrams:
+        """The same model: it has no tensors to move, and stays on the CPU."""
+        return self
+
+    def eval(self) -> TextNgrams:
+        """The same model: prediction is all it does."""
+        return self
+
+    def _fit(self, texts: Sequence[str], labels: np.ndarray) -> None:
+        self.vectorizer = _vectorizer(self.config)
+        try:
+            features = self.vectorizer.fit_transform(texts)
+        except ValueError as error:  # no n-gram is left
+            raise UserError(
+                f"model.text_ngrams.least_texts: given {self.config.least_texts}; {len(texts)} texts are too few ({error})."
+            ) from None
+        classifier = LinearSVC(C=self.config.c, class_weight="balanced", random_state=0, max_iter=20_000).fit(features, labels)
+        weights, bias = classifier.coef_, classifier.intercept_
+        if len(classifier.classes_) == 2:  # one score, positive for the second
+            weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+        self.weights = np.zeros((features.shape[1], len(self.label_names)))
+        self.bias = np.full(len(self.label_names), NEVER)
+        self.weights[:, classifier.classes_], self.bias[classifier.classes_] = weights.T, bias
+
+    def _probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        if not texts:
+            return np.zeros((0, len(self.label_names)))
+        return softmax(self.vectorizer.transform(texts) @ self.weights + self.bias, self.sharpness)
+
+    def _choose_sharpness(self, texts: list[str], labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> float:
+        """By cross-validation within the training part, so that it isn't too sure."""
+        if min(np.bincount(labels)[np.unique(labels)]) < INNER_FOLDS:
+            return 1.0
+        scores = np.zeros((len(labels), len(self.label_names)))
+        for train, held_out in StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(labels, labels):
+            after_file()
+            self._fit([texts[row] for row in train], labels[train])
+            scores[held_out] = self.vectorizer.transform([texts[row] for row in held_out]) @ self.weights + self.bias
+        return fit_sharpness(scores, labels)
+
+
+def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float) -> TextNgrams:
+    """A model to fit."""
+    return TextNgrams(config.text_ngrams, label_names, max_seconds)
+
+
+def load(folder: Path, card: dict) -> TextNgrams:
+    """Open a model written by `TextNgrams.save`. Raises UserError when files are missing or damaged."""
+    from safetensors.numpy import load_file
+
+    try:
+        model = TextNgrams(TextNgramsConfig(**card["settings"]), card["label_names"], card["max_seconds"])
+        model.sharpness = float(card["sharpness"])
+        tensors = load_file(folder / WEIGHTS)
+        model.vectorizer = _vectorizer(model.config, json.loads((folder / VOCABULARY).read_text(encoding="utf-8")))
+        model.vectorizer.idf_ = tensors["idf"]
+        model.weights, model.bias = tensors["weights"], tensors["bias"]
+        model._probabilities(["가"])
+    except Exception as error:  # a damaged file fails in many ways; nothing but data is read
+        raise UserError(f"{folder}: not a whole model ({type(error).__name__}: {error}). Copy the folder again.") from None
+    return model
+
+
+def _vectorizer(config: TextNgramsConfig, vocabulary: Sequence[str] | None = None) -> TfidfVectorizer:
+    return TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(1, config.longest), min_df=config.least_texts, sublinear_tf=True, vocabulary=vocabulary
+    )

@@ -1,0 +1,1 @@
+"""Emotions of texts: predicting tables of them, splitting a diary into sentences."""
