@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import CONFIG_MAPPING, AutoModel, RobertaConfig, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModel,
+    AutoModelForAudioClassification,
+    RobertaConfig,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 
 from ser.models.text_tokens import learn_tokenizer
 
@@ -77,6 +84,19 @@ def make_checkpoint(folder: str | Path, kind: str, seed: int = 0, dtype: torch.d
     else:
         extractor = Wav2Vec2FeatureExtractor(return_attention_mask=getattr(config, "feat_extract_norm", "layer") == "layer")
     extractor.save_pretrained(folder)
+    return Path(folder)
+
+
+def make_classifier(folder: str | Path, kind: str, names: tuple[str, ...], seed: int = 0) -> Path:
+    """Write an audio classifier as somebody else's training would: no card of ours, label names in id2label; returns its folder."""
+    settings = dict(CHECKPOINTS[kind])
+    config = CONFIG_MAPPING[settings.pop("model_type")](**settings, id2label=dict(enumerate(names)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForAudioClassification.from_config(config)
+        torch.nn.init.normal_(model.classifier.weight, std=20.0)  # answers that differ from clip to clip
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=config.feat_extract_norm == "layer").save_pretrained(folder)
     return Path(folder)
 
 

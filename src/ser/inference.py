@@ -6,7 +6,7 @@ or of exactly equal length for models that take none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +17,18 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from ser.audio import SAMPLE_RATE, to_float
+from ser.audio.noise import reduce_noise
+from ser.calibration import read_temperature, scaled
 from ser.config import DataConfig
 from ser.data.batches import PreparedClips, load_batches, prediction_batches
 from ser.data.inputs import Store
 from ser.data.store import ClipStore
 from ser.device import make_accelerator
 from ser.errors import UserError, is_out_of_memory
-from ser.models import FITTED_AT_ONCE, load_model
+from ser.models import FITTED_AT_ONCE, input_of, load_model
 from ser.models.base import SerModel
+from ser.models.checkpoints import checkpoint_folder
 
 if TYPE_CHECKING:
     from ser.models.classical import ClassicalModel
@@ -79,11 +83,14 @@ def predict_probabilities(
     return probabilities
 
 
-def model_folders(path: str | Path) -> list[Path]:
-    """The model folders of a run (all its finished folds), of one fold, or the model folder itself."""
-    path = Path(path)
+def model_folders(model: str | Path) -> list[Path]:
+    """The model folders of a run (all its finished folds), of one fold, the model folder itself, or that of a hub name.
+
+    Raises UserError where there is no model.
+    """
+    path = Path(model)
     if not path.exists():
-        raise UserError(f"no such model: {path}. Give a run folder (outputs/X), a fold (outputs/X/fold_0) or a model folder.")
+        return [_hub_folder(str(model))]
     if (path / "config.json").exists() or (path / "ser_model.json").exists():
         return [path]
     if (path / "model").is_dir():
@@ -94,31 +101,113 @@ def model_folders(path: str | Path) -> list[Path]:
     return [file.parent / "model" for file in folds]
 
 
+def _hub_folder(name: str) -> Path:
+    told = f"no such model: {name}. Give a run folder (outputs/X), a fold (outputs/X/fold_0), a model folder or a hub name"
+    owner = name.split("/")[0]
+    if name.count("/") != 1 or owner in ("", ".", "..", "~") or Path(owner).exists():
+        raise UserError(f"{told}.")
+    try:
+        return checkpoint_folder(name)
+    except UserError as error:
+        raise UserError(f"{told}. As a hub name: {error}") from None
+
+
+def load_models(model: str | Path, accelerator: Accelerator) -> Iterator[tuple[str, SerModel | ClassicalModel]]:
+    """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device.
+
+    Raises UserError where one can't be loaded, or has other labels or takes its audio otherwise than the first.
+    """
+    folders = model_folders(model)
+    first = None
+    for number, folder in enumerate(folders, 1):
+        network = load_model(folder).to(accelerator.device)
+        facts = {"labels": network.label_names, "max_seconds": network.max_seconds, "noise_reduction": network.noise_reduction}
+        first = first or facts
+        if facts != first:
+            raise UserError(f"{folder} has {facts}, but the folds before it {first}.")
+        yield f"model {number}/{len(folders)}", network
+
+
+class Waves:
+    """Clips in memory, read like a ClipStore: int16 samples at 16 kHz, of which some were cut from a recording."""
+
+    folder = None
+    voices = None
+
+    def __init__(self, samples: Sequence[np.ndarray], noise_reduction: bool = False) -> None:
+        self.samples = [reduce_noise(clip) for clip in samples] if noise_reduction else list(samples)
+        self.frames = np.array([len(clip) for clip in self.samples], np.int64)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return to_float(self.samples[row])
+
+
+class Predictor:
+    """A run (the mean of its folds), a fold, a model folder or a hub name, loaded once to predict again and again.
+
+    All folds stay in memory; where that is too small, open one fold. label_names: the model's own, in its order. max_seconds: how much
+    of a clip it hears at once.
+    """
+
+    def __init__(self, model: str | Path, batch_size: int = 16, precision: str = "auto") -> None:
+        self.model, self.batch_size = str(model), batch_size
+        self.accelerator = make_accelerator(precision)
+        self.networks = [network for _, network in load_models(model, self.accelerator)]
+        self.temperature = read_temperature(model)
+        first = self.networks[0]
+        if (takes := input_of(first.kind)) != "audio":
+            raise UserError(f"{model} is a {first.kind} model, which takes {takes}; a model that only hears is needed.")
+        self.label_names, self.max_seconds, self.noise_reduction = first.label_names, first.max_seconds, first.noise_reduction
+
+    @property
+    def compares_clips(self) -> bool:
+        """Whether a clip's answer depends on the clips it is given with (voices found by clustering)."""
+        return any(network.kind == "classical" and network.chain.space is not None for network in self.networks)
+
+    def probabilities(self, samples: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, labels) of n clips, each int16 (T,) at 16 kHz, at least 400 samples long, cut to `max_seconds` here."""
+        most = int(self.max_seconds * SAMPLE_RATE)
+        waves, rows = Waves([clip[:most] for clip in samples], self.noise_reduction), np.arange(len(samples))
+        total = sum(
+            scaled(predict_probabilities(network, waves, rows, self.batch_size, self.accelerator), self.temperature)
+            for network in self.networks
+        )
+        return total / len(self.networks)
+
+
 def predict_files(
     model: str | Path, files: list[Path], data: DataConfig, batch_size: int = 16, precision: str = "auto", workers: int = 0
 ) -> pd.DataFrame:
-    """Predict audio files with a run (mean over its folds), a fold or a model folder.
+    """Predict audio files with a run (mean over its folds), a fold, a model folder or a hub name, one model in memory at a time.
 
     Returns one row per file in the order given: path, status, seconds, label, confidence, p_<label> …; a file
     that can't be used has its status, and no label.
     """
-    folders = model_folders(model)
+    table, _ = predict_store(model, files, data, batch_size, precision, workers)
+    return table
+
+
+def predict_store(
+    model: str | Path, files: list[Path], data: DataConfig, batch_size: int = 16, precision: str = "auto", workers: int = 0
+) -> tuple[pd.DataFrame, ClipStore]:
+    """The table of `predict_files`, and the store of the clips as the model heard them."""
     accelerator = make_accelerator(precision)
-    store, names, total = None, None, None
-    for number, folder in enumerate(folders, 1):
-        network = load_model(folder).to(accelerator.device)
+    temperature = read_temperature(model)
+    store = None
+    count = 0
+    for title, network in load_models(model, accelerator):
         if store is None:
-            # Cut as in training: the model's folder carries the length it was trained with.
-            store = ClipStore.open(files, replace(data, max_seconds=network.max_seconds), "clips")
+            # Prepared as in training: the model's folder says how.
+            data = replace(data, max_seconds=network.max_seconds, noise_reduction=network.noise_reduction)
+            store = ClipStore.open(files, data, "clips")
             names, rows = network.label_names, np.flatnonzero(store.usable)
             total = np.zeros((len(rows), len(names)))
-        if network.label_names != names:
-            raise UserError(f"{folder} has the labels {network.label_names}, but the folds before it {names}.")
-        total += predict_probabilities(network, store, rows, batch_size, accelerator, workers, f"model {number}/{len(folders)}")
-    total /= len(folders)
+        total += scaled(predict_probabilities(network, store, rows, batch_size, accelerator, workers, title), temperature)
+        count += 1
+    total /= count
     table = pd.DataFrame({"path": [str(file) for file in files], "status": store.report["status"], "seconds": store.report["seconds"]})
     table.loc[rows, "label"] = [names[i] for i in total.argmax(1)]
     table.loc[rows, "confidence"] = total.max(1, initial=0.0)
     for i, name in enumerate(names):
         table.loc[rows, f"p_{name}"] = total[:, i]
-    return table
+    return table, store

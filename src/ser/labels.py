@@ -158,6 +158,11 @@ def korean(key: str) -> str:
     return EMOTIONS[canonical(key)].korean
 
 
+def display_korean(label: str) -> str:
+    """The Korean name of a model's label; the label itself where the registry doesn't know it."""
+    return korean(label) if is_emotion(label) else label
+
+
 def describe_order(keys: Sequence[str]) -> str:
     """The integer of each label, e.g. `0 angry, 1 fear, ...`."""
     return ", ".join(f"{position} {key}" for position, key in enumerate(keys))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ser.audio.container import Container, missing_bytes, recognise
-from ser.audio.reading import SAMPLE_RATE, Recording, Unreadable, read_start
+from ser.audio.noise import reduce_noise
+from ser.audio.reading import SAMPLE_RATE, Recording, Unreadable, read_start, to_float
 
 # From the most severe to none. The status of a file is the first that applies.
 STATUSES = (
@@ -64,25 +65,22 @@ class Clip:
         return self.status not in UNUSABLE
 
 
-def decode(path: str | os.PathLike, min_seconds: float = 0.1, max_seconds: float = 15.0) -> Clip:
+def decode(path: str | os.PathLike, min_seconds: float = 0.1, max_seconds: float = 15.0, noise_reduction: bool = False) -> Clip:
     """Decode the first `max_seconds` of a file to int16 mono 16 kHz.
 
     wav, flac, ogg, mp3, m4a, video and a few more, told apart by their content. Never raises for a bad file: the
     status and detail say what is wrong with it. Memory is bounded by `max_seconds`, whatever the file's length.
+    noise_reduction: take stationary noise out, after the recording as it is was judged.
     """
     try:
         stat_regular(path)
         with Path(path).open("rb", buffering=0) as file:
-            return _decode(file, extension(path), min_seconds, max_seconds)
+            clip = _decode(file, extension(path), min_seconds, max_seconds)
+        return replace(clip, samples=reduce_noise(clip.samples)) if noise_reduction and clip.usable else clip
     except OSError as error:
         return unopened(error)
     except Exception as error:  # a decoder's surprise must not end a run over thousands of files
         return Clip(None, "undecodable", ("undecodable",), f"{type(error).__name__}: {error}"[:300])
-
-
-def to_float(samples: np.ndarray) -> np.ndarray:
-    """int16 to float32 in [-1, 1)."""
-    return samples.astype(np.float32) / np.float32(32768)
 
 
 def extension(path: str | os.PathLike) -> str:

@@ -29,12 +29,14 @@ FILES_PER_WORKER = 32  # a process starts in a fraction of a second, which is ab
 AHEAD = 64  # clips decoded but not yet asked for
 
 
-def decode_all(paths: Sequence[str | os.PathLike], min_seconds: float = 0.1, max_seconds: float = 15.0) -> Iterator[Clip]:
+def decode_all(
+    paths: Sequence[str | os.PathLike], min_seconds: float = 0.1, max_seconds: float = 15.0, noise_reduction: bool = False
+) -> Iterator[Clip]:
     """Yield the clip of each path, in order. Never raises for a bad file, whatever it does to its decoder."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = max(1, min(processors, 32, len(paths) // FILES_PER_WORKER))
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-    workers = [Worker(min_seconds, max_seconds) for _ in range(count)]
+    workers = [Worker(min_seconds, max_seconds, noise_reduction) for _ in range(count)]
     for worker in workers:
         idle.put(worker)
 
@@ -64,8 +66,8 @@ def decode_all(paths: Sequence[str | os.PathLike], min_seconds: float = 0.1, max
 class Worker:
     """One decoding process, started when first needed and started again after a crash."""
 
-    def __init__(self, min_seconds: float, max_seconds: float) -> None:
-        self.settings = {"min_seconds": float(min_seconds), "max_seconds": float(max_seconds)}
+    def __init__(self, min_seconds: float, max_seconds: float, noise_reduction: bool = False) -> None:
+        self.settings = {"min_seconds": float(min_seconds), "max_seconds": float(max_seconds), "noise_reduction": noise_reduction}
         self.process: subprocess.Popen | None = None
 
     def decode(self, path: str | os.PathLike) -> Clip:
@@ -92,7 +94,7 @@ class Worker:
 
     def _ask(self, path: str | os.PathLike) -> Clip:
         if self.process is None:
-            self.process = _start()
+            self.process = start_process("ser.audio.worker")
         request = [SECONDS_PER_FILE, {"path": os.fspath(path), **self.settings}]
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         self.process.stdin.flush()
@@ -109,12 +111,13 @@ class Worker:
         return Clip(np.frombuffer(samples, np.int16), **facts)
 
 
-def _start() -> subprocess.Popen:
+def start_process(module: str) -> subprocess.Popen:
+    """A process that runs `main` of a module of ours, once its imports are done."""
     source = str(Path(ser.__file__).resolve().parents[1])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
     # -P: nothing in the current folder can take a library's place. One process uses one core.
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-c", "from ser.audio.worker import main; main()"]
+    command = [sys.executable, "-P", "-c", f"from {module} import main; main()"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)  # noqa: S603
     if process.stdout.readline() != READY:
         raise RuntimeError(f"the decoding process doesn't start (exit code {process.wait()}); its message stands above")

@@ -5,6 +5,8 @@ Memory is bounded by the seconds asked for, not by the file: each block is mixed
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,16 @@ RATES = range(1_000, 768_001)  # Hz; a header that says anything else is damaged
 LONGEST_SECONDS = 1e7  # four months: a header that says more is damaged
 # Successive samples at full scale that count as clipping: the default of Audacity's Find Clipping.
 CLIPPED_RUN = 3
+
+
+def to_float(samples: np.ndarray) -> np.ndarray:
+    """int16 to float32 in [-1, 1)."""
+    return samples.astype(np.float32) / np.float32(32768)
+
+
+def to_int16(wave: np.ndarray) -> np.ndarray:
+    """Floats in [-1, 1) to the nearest int16; louder ones saturate."""
+    return np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
 
 
 class Unreadable(Exception):
@@ -73,22 +85,26 @@ class Recording:
         """int16 (T,), at most the seconds wanted."""
         return np.concatenate([np.zeros(0, np.int16), *self._blocks])[: self._wanted]
 
+    def take(self) -> np.ndarray:
+        """int16 (T,): what was made since the last call, and not kept any longer."""
+        blocks, self._blocks = self._blocks, []
+        return np.concatenate([np.zeros(0, np.int16), *blocks])
+
     def _resample(self, wave: np.ndarray, last: bool = False) -> None:
         if self._resampler:
             wave = self._resampler.resample_chunk(np.ascontiguousarray(wave), last=last)
-        self._blocks.append(np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16))
+        self._blocks.append(to_int16(wave))
         self._made += len(wave)
 
 
 def read_start(file: BinaryIO, container: Container, seconds: float) -> Recording:
     """Read at most `seconds` from the start of an open file. Raises Unreadable."""
     reasons = []
-    readers = [_read_with_soundfile, _read_with_ffmpeg] if container.soundfile else [_read_with_ffmpeg]
     kept = None
-    for reader in readers:
+    for reader in _readers(container):
         file.seek(0)
         try:
-            recording = reader(file, container, seconds)
+            recording = deque(reader(file, container, seconds), maxlen=1).pop()
         except Unreadable as reason:
             reasons.append(str(reason))
             continue
@@ -101,7 +117,32 @@ def read_start(file: BinaryIO, container: Container, seconds: float) -> Recordin
     raise Unreadable("; ".join(dict.fromkeys(reasons)))
 
 
-def _read_with_soundfile(file: BinaryIO, container: Container, seconds: float) -> Recording:
+def read_all(file: BinaryIO, container: Container) -> Iterator[Recording]:
+    """Read an open file to its end: the same recording again after each block, from which the caller takes the samples.
+
+    Raises Unreadable, where something was read already with what went wrong then.
+    """
+    reasons = []
+    for reader in _readers(container):
+        file.seek(0)
+        begun = False
+        try:
+            for recording in reader(file, container, LONGEST_SECONDS):
+                begun = True
+                yield recording
+            return
+        except Unreadable as reason:
+            if begun:  # another library would begin at the start again
+                raise
+            reasons.append(str(reason))
+    raise Unreadable("; ".join(dict.fromkeys(reasons)))
+
+
+def _readers(container: Container) -> list:
+    return [_read_with_soundfile, _read_with_ffmpeg] if container.soundfile else [_read_with_ffmpeg]
+
+
+def _read_with_soundfile(file: BinaryIO, container: Container, seconds: float) -> Iterator[Recording]:
     try:
         # By descriptor: libsndfile then can't take a file's name for its format.
         source = soundfile.SoundFile(file.fileno(), closefd=False)
@@ -123,22 +164,23 @@ def _read_with_soundfile(file: BinaryIO, container: Container, seconds: float) -
             if len(block) < frames:
                 recording.finish()
                 break
-    return recording
+            yield recording
+        yield recording
 
 
-def _read_with_ffmpeg(file: BinaryIO, container: Container, seconds: float) -> Recording:
+def _read_with_ffmpeg(file: BinaryIO, container: Container, seconds: float) -> Iterator[Recording]:
     import av
 
     try:
         # The demuxer is named, so nothing is guessed, and a playlist that names other files or addresses can't be one;
         # "file:" keeps a name with a colon from being taken for an address.
         with av.open(f"file:{Path(file.name).absolute()}", format=container.demuxer) as source:
-            return _read_stream(source, container, seconds)
+            yield from _read_stream(source, container, seconds)
     except (av.FFmpegError, ValueError, TypeError, RuntimeError, OSError, ArithmeticError, LookupError) as error:
         raise Unreadable(_tidy(error)) from None
 
 
-def _read_stream(source, container: Container, seconds: float) -> Recording:
+def _read_stream(source, container: Container, seconds: float) -> Iterator[Recording]:
     import av
 
     if not source.streams.audio:
@@ -173,6 +215,8 @@ def _read_stream(source, container: Container, seconds: float) -> Recording:
                 recording.add(part.to_ndarray().reshape(-1, recording.channels))
         if recording and recording.full:
             break
+        if recording:
+            yield recording
     if recording is None:
         raise Unreadable(f"none of its {packets} packets can be decoded" if failed else "no audio in its audio stream")
     if not recording.full:
@@ -180,7 +224,7 @@ def _read_stream(source, container: Container, seconds: float) -> Recording:
     # A last packet that fails is the cut end of a file.
     if failed > (recording.ended and last_failed):
         recording.damaged = f"{failed} of {packets} packets can't be decoded"
-    return recording
+    yield recording
 
 
 def _empty_recording(source, stream, frame, seconds: float) -> Recording:

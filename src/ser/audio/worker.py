@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from typing import BinaryIO
 
 from ser.audio.decoding import decode
 
@@ -19,12 +20,7 @@ READY = b"ready\n"  # the first line: imports went well, stderr is silent from h
 
 def main() -> None:
     """Answer requests until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this
-    answers = os.fdopen(os.dup(1), "wb")
-    # Native decoders print warnings about every damaged file, some of them on stdout.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    answers = silenced_answers()
     answers.write(READY)
     answers.flush()
     for line in sys.stdin.buffer:
@@ -37,3 +33,14 @@ def main() -> None:
         samples = None if clip.samples is None else clip.samples.tobytes()
         answers.write(json.dumps([facts, None if samples is None else len(samples)]).encode() + b"\n" + (samples or b""))
         answers.flush()
+
+
+def silenced_answers() -> BinaryIO:
+    """Where the parent reads; anything else that is written to stdout or stderr from here on goes nowhere."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this
+    answers = os.fdopen(os.dup(1), "wb")
+    # Native decoders print warnings about every damaged file, some of them on stdout.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return answers

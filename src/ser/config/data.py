@@ -26,6 +26,8 @@ class DataConfig:
     """Longer clips are cut to their first seconds; the cut is reported."""
     min_seconds: PositiveFloat = 0.1
     """Shorter clips are unusable (status too_short)."""
+    noise_reduction: bool = False
+    """Damp stationary noise (hiss, hum, a fan) in every clip by a spectral filter. Stored with the model: prediction does the same."""
     on_bad_audio: Literal["stop", "drop"] = "stop"
     """When training clips (or texts) are unusable: stop with the list, or go on without them. Test clips always keep their row."""
     allow_absolute_paths: bool = False

@@ -113,7 +113,7 @@ def _row(clip: Clip, content: str, samples: bytes, offset: int) -> dict:
 
 
 def _open_or_build(files: dict[str, Path], config: DataConfig, title: str) -> tuple[Path, pd.DataFrame]:
-    settings = f"{FORMAT} {float(config.min_seconds)} {float(config.max_seconds)}"
+    settings = f"{FORMAT} {float(config.min_seconds)} {float(config.max_seconds)}" + " noise_reduction" * config.noise_reduction
     key = hashlib.blake2b("\n".join([settings, *files]).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     folder = Path(config.cache) / f"clips-{key}"
     index = _read(folder, files)
@@ -149,7 +149,7 @@ def _build(folder: Path, files: dict[str, Path], config: DataConfig, title: str)
     rows, offset = [], 0
     with atomic_folder(folder) as temporary:
         with (temporary / "audio.i16").open("wb") as audio:
-            clips = decode_all(list(files.values()), config.min_seconds, config.max_seconds)
+            clips = decode_all(list(files.values()), config.min_seconds, config.max_seconds, config.noise_reduction)
             for content, clip in zip(files, tqdm(clips, f"decoding {title}", len(files), unit="clip", delay=2, disable=None), strict=True):
                 samples = b"" if clip.samples is None else clip.samples.tobytes()
                 audio.write(samples)

@@ -51,6 +51,9 @@ def load_features(
     What isn't on disk yet is computed. after_file: called whenever some more of it is on disk; may raise to leave the rest for the next
     time. Raises UserError where the source's package isn't installed.
     """
+    if store.folder is None:  # waves in memory, e.g. windows of a recording: not worth keeping
+        extracted = extract_rows(store, np.asarray(rows).tolist(), source)
+        return {name: [features[name] for features in extracted] for name in SOURCES[source].features}
     hashes = store.report["audio_hash"].to_numpy()[np.asarray(rows, np.int64)].tolist()
     if not hashes:
         return {name: [] for name in SOURCES[source].features}

@@ -57,7 +57,9 @@ def load_model(folder: str | Path) -> SerModel:
     Raises UserError when the folder holds no model, or lacks weights.
     """
     if card := read_card(folder):
-        return _module(card["kind"]).load(Path(folder), card).eval()
+        model = _module(card["kind"]).load(Path(folder), card).eval()
+        model.noise_reduction = bool(card.get("noise_reduction", False))
+        return model
     return _module("text_encoder" if _reads_text(Path(folder)) else "encoder").load_foreign(str(folder)).eval()
 
 

@@ -46,6 +46,8 @@ class SerModel(nn.Module, ABC):
         self.max_seconds = float(max_seconds)
         self.exact_length = exact_length
         """True when padding would change the logits: predict on batches of clips of equal length."""
+        self.noise_reduction = False
+        """Whether its clips had `data.noise_reduction` in training; prediction does the same."""
 
     @abstractmethod
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
@@ -99,6 +101,7 @@ class SerModel(nn.Module, ABC):
                 "max_seconds": self.max_seconds,
                 "sampling_rate": SAMPLE_RATE,
                 "exact_length": self.exact_length,
+                "noise_reduction": self.noise_reduction,
             }
             write_json(temporary / CARD, card | self._write(temporary))
 

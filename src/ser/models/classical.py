@@ -41,6 +41,7 @@ class ClassicalModel:
 
     kind = "classical"
     exact_length = False
+    noise_reduction = False
 
     def __init__(self, config: ClassicalConfig, label_names: Sequence[str], max_seconds: float):
         self.config, self.label_names, self.max_seconds = config, tuple(label_names), float(max_seconds)
@@ -114,6 +115,7 @@ class ClassicalModel:
                 "max_seconds": self.max_seconds,
                 "sampling_rate": SAMPLE_RATE,
                 "exact_length": self.exact_length,
+                "noise_reduction": self.noise_reduction,
                 "settings": as_plain(self.config),
                 "sharpness": self.sharpness,
                 "speakers": self.chain.speakers,

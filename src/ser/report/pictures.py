@@ -37,7 +37,7 @@ def plot_history(history_csv: str | Path, png: str | Path, best_epoch: int | Non
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    _save(figure, png)
+    save_figure(figure, png)
 
 
 def plot_confusion(
@@ -62,10 +62,11 @@ def plot_confusion(
     axes.set_yticks(range(count), [f"{name} ({n})" for name, n in zip(label_names, matrix.sum(axis=1), strict=True)])
     axes.set(xlabel="predicted", ylabel="true (clips)", title=title or f"accuracy {np.trace(matrix) / max(matrix.sum(), 1):.3f}")
     figure.colorbar(image, ax=axes, label="share of the true label", fraction=0.04)
-    _save(figure, png)
+    save_figure(figure, png)
 
 
-def _save(figure: object, png: str | Path) -> None:
+def save_figure(figure: object, png: str | Path) -> None:
+    """Write a matplotlib figure, all of it or nothing."""
     with atomic_path(png) as temporary:
         # Without the version in the metadata the same run gives the same bytes on the next matplotlib release.
         figure.savefig(temporary, dpi=110, metadata={"Software": None})

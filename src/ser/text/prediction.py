@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser.calibration import read_temperature, scaled
 from ser.config import DataConfig
 from ser.data.inputs import Input, Store, open_store, without_transcript
 from ser.data.tables import Table
@@ -32,7 +33,8 @@ def predict_table(model: str | Path, table: Table, data: DataConfig, batch_size:
     """
     folders = model_folders(model)
     first = load_model(folders[0])
-    store = open_store(input_of(first.kind), table, replace(data, max_seconds=first.max_seconds or data.max_seconds))
+    data = replace(data, max_seconds=first.max_seconds or data.max_seconds, noise_reduction=first.noise_reduction)
+    store = open_store(input_of(first.kind), table, data)
     rows = np.flatnonzero(store.usable)
     probabilities, names = _probabilities(folders, store, rows, batch_size, precision)
     status = store.report["status"].where(~without_transcript(store), "no_transcript")
@@ -54,7 +56,7 @@ def _probabilities(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The mean over the folders' models, one in memory at a time. Raises UserError where their labels differ."""
     accelerator = make_accelerator(precision)
-    total, names = 0.0, None
+    total, names, temperature = 0.0, None, read_temperature(folders[0])
     for number, folder in enumerate(folders, 1):
         network = load_model(folder).to(accelerator.device)
         names = names or network.label_names
@@ -62,5 +64,6 @@ def _probabilities(
             raise UserError(f"{folder} has the labels {network.label_names}, but the folds before it {names}.")
         if isinstance(store, TextStore) and input_of(network.kind) != "text":
             raise UserError(f"{folder} is a {network.kind} model, which takes {input_of(network.kind)}; a model of texts is needed.")
-        total = total + predict_probabilities(network, store, rows, batch_size, accelerator, title=f"model {number}/{len(folders)}")
+        title = f"model {number}/{len(folders)}"
+        total = total + scaled(predict_probabilities(network, store, rows, batch_size, accelerator, title=title), temperature)
     return total / len(folders), names

@@ -26,6 +26,7 @@ def fit_fold(run: Run, fold: int, stopper: Stopper) -> dict:
     valid_rows = np.flatnonzero(run.folds == fold)
     labels, speakers = run.train.labels, run.train.speakers
     model = build_model(config.model, run.label_names, config.data.max_seconds)
+    model.noise_reduction = config.data.noise_reduction
     started = time.monotonic()
     seed = seed_of(config.run.seed, "fold", fold)
     on_train = quick_scores(

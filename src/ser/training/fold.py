@@ -48,6 +48,7 @@ def train_fold(run: Run, fold: int, stopper: Stopper) -> dict:
         seed_everything(seed_of(data.seed, "weights"))
         with stopper.at_once():
             model = build_model(config.model, run.label_names, config.data.max_seconds)
+            model.noise_reduction = config.data.noise_reduction
             _fit_statistics(model, data)
         checkpoints = Checkpoints(folder, run.fingerprints)
         with open_tracker(config, run.folder, f"fold_{fold}", "fold") as tracker:
