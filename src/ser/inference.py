@@ -191,23 +191,50 @@ def predict_store(
     model: str | Path, files: list[Path], data: DataConfig, batch_size: int = 16, precision: str = "auto", workers: int = 0
 ) -> tuple[pd.DataFrame, ClipStore]:
     """The table of `predict_files`, and the store of the clips as the model heard them."""
-    accelerator = make_accelerator(precision)
-    temperature = read_temperature(model)
-    store = None
-    count = 0
-    for title, network in load_models(model, accelerator):
-        if store is None:
-            # Prepared as in training: the model's folder says how.
-            data = replace(data, max_seconds=network.max_seconds, noise_reduction=network.noise_reduction)
-            store = ClipStore.open(files, data, "clips")
-            names, rows = network.label_names, np.flatnonzero(store.usable)
-            total = np.zeros((len(rows), len(names)))
-        total += scaled(predict_probabilities(network, store, rows, batch_size, accelerator, workers, title), temperature)
-        count += 1
-    total /= count
+
+    def open_for(network: SerModel | ClassicalModel) -> ClipStore:
+        return ClipStore.open(files, as_in_training(network, data), "clips")
+
+    probabilities, names, store = mean_probabilities(model, open_for, batch_size, precision, workers)
     table = pd.DataFrame({"path": [str(file) for file in files], "status": store.report["status"], "seconds": store.report["seconds"]})
-    table.loc[rows, "label"] = [names[i] for i in total.argmax(1)]
-    table.loc[rows, "confidence"] = total.max(1, initial=0.0)
+    return with_predictions(table, probabilities, names, store.usable), store
+
+
+def mean_probabilities(
+    model: str | Path,
+    open_for: Callable[[SerModel | ClassicalModel], Store],
+    batch_size: int = 16,
+    precision: str = "auto",
+    workers: int = 0,
+    max_tokens: int | None = None,
+) -> tuple[np.ndarray, tuple[str, ...], Store]:
+    """Probabilities (usable rows, labels): the mean over the models behind `model`, one in memory at a time; the labels; the store.
+
+    open_for: the store for the first of the networks. max_tokens: of a text, that a text encoder reads, where that is less than in
+    training.
+    """
+    accelerator = make_accelerator(precision)
+    temperature, store, total, count = read_temperature(model), None, 0.0, 0
+    for title, network in load_models(model, accelerator):
+        store = open_for(network) if store is None else store
+        if max_tokens is not None and network.kind == "text_encoder":
+            network.read_at_most(max_tokens)
+        rows = np.flatnonzero(store.usable)
+        total = total + scaled(predict_probabilities(network, store, rows, batch_size, accelerator, workers, title), temperature)
+        count += 1
+    return total / count, network.label_names, store
+
+
+def as_in_training(network: SerModel | ClassicalModel, data: DataConfig) -> DataConfig:
+    """Audio is prepared as in training: the model's folder says how (one of texts from elsewhere says nothing)."""
+    return replace(data, max_seconds=network.max_seconds or data.max_seconds, noise_reduction=network.noise_reduction)
+
+
+def with_predictions(table: pd.DataFrame, probabilities: np.ndarray, names: Sequence[str], usable: np.ndarray) -> pd.DataFrame:
+    """The table with label, confidence and p_<label> … in the usable rows, which the probabilities (rows, labels) are of."""
+    rows = np.flatnonzero(usable)
+    table.loc[rows, "label"] = [names[i] for i in probabilities.argmax(1)]
+    table.loc[rows, "confidence"] = probabilities.max(1, initial=0.0)
     for i, name in enumerate(names):
-        table.loc[rows, f"p_{name}"] = total[:, i]
-    return table, store
+        table.loc[rows, f"p_{name}"] = probabilities[:, i]
+    return table

@@ -91,14 +91,12 @@ class TextEncoderConfig:
 
 @dataclass
 class TextNgramsConfig:
-    """Letters in a row (n-grams) of a text and a linear classifier. It is fitted in one go: the section train isn't read."""
+    """n-grams of letters and of their parts (jamo), and ridge regression. It is fitted in one go: the section train isn't read."""
 
-    longest: PositiveInt = 3
-    """Letters in the longest n-gram; shorter ones are taken too."""
     least_texts: PositiveInt = 2
     """n-grams in fewer texts are left out."""
-    c: PositiveFloat = 0.1
-    """Inverse regularisation of the support vector machine; less is smoother."""
+    alpha: PositiveFloat = 2.0
+    """Regularisation; more is smoother."""
 
 
 @dataclass

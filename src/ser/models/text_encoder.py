@@ -88,6 +88,10 @@ class TextEncoderModel(SerModel):
             tokenizer = learn_tokenizer(texts, self.network.config.vocab_size, self.network.config.pad_token_id)
             self.frontend = Tokens(tokenizer, self.max_tokens)
 
+    def read_at_most(self, tokens: int) -> None:
+        """Cut texts to fewer tokens than in training; more is never read."""
+        self.frontend = Tokens(self.frontend.tokenizer, min(tokens, self.max_tokens))
+
     def is_head(self, name: str) -> bool:
         """All that isn't the encoder."""
         return not name.startswith(f"network.{self.network.base_model_prefix}.")

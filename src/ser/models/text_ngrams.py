@@ -1,18 +1,23 @@
-"""Letters in a row and a linear support vector machine: the text baseline that needs no download and no GPU.
+"""n-grams of letters and ridge regression: the text baseline that needs no download and no GPU.
 
-The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams) and `weights.safetensors`.
+Three views of a text weigh alike: n-grams within words, n-grams across words, and n-grams of the letters' parts (jamo), which see the
+stem of a Korean word under its endings. The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams of each
+view) and `weights.safetensors`.
 """
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold
-from sklearn.svm import LinearSVC
 
 from ser.audio import SAMPLE_RATE
 from ser.config import ModelConfig, TextNgramsConfig, as_plain
@@ -24,6 +29,11 @@ from ser.models.classifiers import fit_sharpness, softmax
 
 VOCABULARY = "vocabulary.json"
 WEIGHTS = "weights.safetensors"
+VIEWS: dict[str, dict] = {
+    "in_words": {"analyzer": "char_wb", "ngram_range": (1, 2)},
+    "across_words": {"analyzer": "char", "ngram_range": (1, 3)},
+    "jamo": {"analyzer": "char_wb", "ngram_range": (2, 5), "preprocessor": partial(unicodedata.normalize, "NFD")},
+}
 INNER_FOLDS = 3
 NEVER = -10.0
 """Score of a label that the training part lacks; those of the others lie around -1 and 1."""
@@ -34,11 +44,12 @@ class TextNgrams:
 
     kind = "text_ngrams"
     exact_length = False
+    noise_reduction = False
     caveats: tuple[str, ...] = ()
 
     def __init__(self, config: TextNgramsConfig, label_names: Sequence[str], max_seconds: float):
         self.config, self.label_names, self.max_seconds = config, tuple(label_names), float(max_seconds)
-        self.vectorizer: TfidfVectorizer | None = None
+        self.vectorizers: dict[str, TfidfVectorizer] = {}
         self.weights = np.zeros((0, len(self.label_names)))
         self.bias = np.zeros(len(self.label_names))
         self.sharpness = 1.0
@@ -92,8 +103,9 @@ class TextNgrams:
                 "sharpness": self.sharpness,
             }
             write_json(temporary / CARD, card)
-            write_json(temporary / VOCABULARY, self.vectorizer.get_feature_names_out().tolist())
-            save_file({"idf": self.vectorizer.idf_, "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
+            write_json(temporary / VOCABULARY, {view: each.get_feature_names_out().tolist() for view, each in self.vectorizers.items()})
+            idf = {f"idf.{view}": each.idf_ for view, each in self.vectorizers.items()}
+            save_file({**idf, "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
 
     def to(self, device: object) -> TextNgrams:
         """The same model: it has no tensors to move, and stays on the CPU."""
@@ -104,25 +116,31 @@ class TextNgrams:
         return self
 
     def _fit(self, texts: Sequence[str], labels: np.ndarray) -> None:
-        self.vectorizer = _vectorizer(self.config)
+        self.vectorizers = {view: _vectorizer(view, self.config) for view in VIEWS}
         try:
-            features = self.vectorizer.fit_transform(texts)
+            features = self._features(texts, [each.fit_transform(texts) for each in self.vectorizers.values()])
         except ValueError as error:  # no n-gram is left
             raise UserError(
                 f"model.text_ngrams.least_texts: given {self.config.least_texts}; {len(texts)} texts are too few ({error})."
             ) from None
-        classifier = LinearSVC(C=self.config.c, class_weight="balanced", random_state=0, max_iter=20_000).fit(features, labels)
-        weights, bias = classifier.coef_, classifier.intercept_
+        classifier = RidgeClassifier(alpha=self.config.alpha, class_weight="balanced", solver="sparse_cg").fit(features, labels)
+        weights, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
         if len(classifier.classes_) == 2:  # one score, positive for the second
             weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
         self.weights = np.zeros((features.shape[1], len(self.label_names)))
         self.bias = np.full(len(self.label_names), NEVER)
         self.weights[:, classifier.classes_], self.bias[classifier.classes_] = weights.T, bias
 
+    def _features(self, texts: Sequence[str], views: list[sparse.csr_matrix] | None = None) -> sparse.csr_matrix:
+        """(n, n-grams): every view has length one, and together they have."""
+        views = views or [each.transform(texts) for each in self.vectorizers.values()]
+        return sparse.hstack(views, format="csr") / np.sqrt(len(views))
+
+    def _scores(self, texts: Sequence[str]) -> np.ndarray:
+        return self._features(texts) @ self.weights + self.bias
+
     def _probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        if not texts:
-            return np.zeros((0, len(self.label_names)))
-        return softmax(self.vectorizer.transform(texts) @ self.weights + self.bias, self.sharpness)
+        return softmax(self._scores(texts), self.sharpness) if texts else np.zeros((0, len(self.label_names)))
 
     def _choose_sharpness(self, texts: list[str], labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> float:
         """By cross-validation within the training part, so that it isn't too sure."""
@@ -132,7 +150,7 @@ class TextNgrams:
         for train, held_out in StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(labels, labels):
             after_file()
             self._fit([texts[row] for row in train], labels[train])
-            scores[held_out] = self.vectorizer.transform([texts[row] for row in held_out]) @ self.weights + self.bias
+            scores[held_out] = self._scores([texts[row] for row in held_out])
         return fit_sharpness(scores, labels)
 
 
@@ -149,8 +167,10 @@ def load(folder: Path, card: dict) -> TextNgrams:
         model = TextNgrams(TextNgramsConfig(**card["settings"]), card["label_names"], card["max_seconds"])
         model.sharpness = float(card["sharpness"])
         tensors = load_file(folder / WEIGHTS)
-        model.vectorizer = _vectorizer(model.config, json.loads((folder / VOCABULARY).read_text(encoding="utf-8")))
-        model.vectorizer.idf_ = tensors["idf"]
+        vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+        for view in VIEWS:
+            model.vectorizers[view] = _vectorizer(view, model.config, vocabulary[view])
+            model.vectorizers[view].idf_ = tensors[f"idf.{view}"]
         model.weights, model.bias = tensors["weights"], tensors["bias"]
         model._probabilities(["가"])
     except Exception as error:  # a damaged file fails in many ways; nothing but data is read
@@ -158,7 +178,5 @@ def load(folder: Path, card: dict) -> TextNgrams:
     return model
 
 
-def _vectorizer(config: TextNgramsConfig, vocabulary: Sequence[str] | None = None) -> TfidfVectorizer:
-    return TfidfVectorizer(
-        analyzer="char_wb", ngram_range=(1, config.longest), min_df=config.least_texts, sublinear_tf=True, vocabulary=vocabulary
-    )
+def _vectorizer(view: str, config: TextNgramsConfig, vocabulary: Sequence[str] | None = None) -> TfidfVectorizer:
+    return TfidfVectorizer(**VIEWS[view], min_df=config.least_texts, sublinear_tf=True, vocabulary=vocabulary)
