@@ -20,6 +20,9 @@ SAMPLE_RATE = 16_000
 BLOCK_VALUES = 1 << 18  # samples times channels held at once
 RATES = range(1_000, 768_001)  # Hz; a header that says anything else is damaged
 LONGEST_SECONDS = 1e7  # four months: a header that says more is damaged
+# Sound may be late by this much before silence is put in its place: encoders' own rounding is less.
+LATE_SECONDS = 0.05
+LONGEST_PAUSE = 600.0  # a clock that jumps further is damaged
 # Successive samples at full scale that count as clipping: the default of Audacity's Find Clipping.
 CLIPPED_RUN = 3
 
@@ -56,6 +59,14 @@ class Recording:
         self._made = 0
         self._blocks: list[np.ndarray] = []
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", "HQ")
+
+    def wait_until(self, seconds: float) -> None:
+        """Put silence up to this time of the file's clock, where the sound so far ends clearly before it."""
+        late = seconds - self.frames / self.rate
+        if LATE_SECONDS < late < LONGEST_PAUSE:
+            missing, block = round(late * self.rate), max(1, BLOCK_VALUES // self.channels)
+            for start in range(0, missing, block):
+                self.add(np.zeros((min(block, missing - start), self.channels), np.float32))
 
     @property
     def full(self) -> bool:
@@ -104,7 +115,7 @@ def read_start(file: BinaryIO, container: Container, seconds: float) -> Recordin
     for reader in _readers(container):
         file.seek(0)
         try:
-            recording = deque(reader(file, container, seconds), maxlen=1).pop()
+            recording = deque(reader(file, container, seconds, by_clock=False), maxlen=1).pop()
         except Unreadable as reason:
             reasons.append(str(reason))
             continue
@@ -120,6 +131,8 @@ def read_start(file: BinaryIO, container: Container, seconds: float) -> Recordin
 def read_all(file: BinaryIO, container: Container) -> Iterator[Recording]:
     """Read an open file to its end: the same recording again after each block, from which the caller takes the samples.
 
+    Time 0 is where players begin: sound that comes later than the picture, or stops for a while, has silence in its place.
+
     Raises Unreadable, where something was read already with what went wrong then.
     """
     reasons = []
@@ -127,7 +140,7 @@ def read_all(file: BinaryIO, container: Container) -> Iterator[Recording]:
         file.seek(0)
         begun = False
         try:
-            for recording in reader(file, container, LONGEST_SECONDS):
+            for recording in reader(file, container, LONGEST_SECONDS, by_clock=True):
                 begun = True
                 yield recording
             return
@@ -142,7 +155,7 @@ def _readers(container: Container) -> list:
     return [_read_with_soundfile, _read_with_ffmpeg] if container.soundfile else [_read_with_ffmpeg]
 
 
-def _read_with_soundfile(file: BinaryIO, container: Container, seconds: float) -> Iterator[Recording]:
+def _read_with_soundfile(file: BinaryIO, container: Container, seconds: float, by_clock: bool) -> Iterator[Recording]:
     try:
         # By descriptor: libsndfile then can't take a file's name for its format.
         source = soundfile.SoundFile(file.fileno(), closefd=False)
@@ -168,19 +181,19 @@ def _read_with_soundfile(file: BinaryIO, container: Container, seconds: float) -
         yield recording
 
 
-def _read_with_ffmpeg(file: BinaryIO, container: Container, seconds: float) -> Iterator[Recording]:
+def _read_with_ffmpeg(file: BinaryIO, container: Container, seconds: float, by_clock: bool) -> Iterator[Recording]:
     import av
 
     try:
         # The demuxer is named, so nothing is guessed, and a playlist that names other files or addresses can't be one;
         # "file:" keeps a name with a colon from being taken for an address.
         with av.open(f"file:{Path(file.name).absolute()}", format=container.demuxer) as source:
-            yield from _read_stream(source, container, seconds)
+            yield from _read_stream(source, container, seconds, by_clock)
     except (av.FFmpegError, ValueError, TypeError, RuntimeError, OSError, ArithmeticError, LookupError) as error:
         raise Unreadable(_tidy(error)) from None
 
 
-def _read_stream(source, container: Container, seconds: float) -> Iterator[Recording]:
+def _read_stream(source, container: Container, seconds: float, by_clock: bool) -> Iterator[Recording]:
     import av
 
     if not source.streams.audio:
@@ -211,6 +224,8 @@ def _read_stream(source, container: Container, seconds: float) -> Iterator[Recor
             recording = recording or _empty_recording(source, stream, frame, seconds)
             if (frame.sample_rate, frame.layout.nb_channels) != (recording.rate, recording.channels):
                 raise Unreadable("rate or channels change in the middle of the file")
+            if by_clock and frame.time is not None:
+                recording.wait_until(frame.time - (source.start_time or 0) / av.time_base)
             for part in to_float.resample(frame):
                 recording.add(part.to_ndarray().reshape(-1, recording.channels))
         if recording and recording.full:

@@ -14,6 +14,7 @@ from ser.config.model import (
 )
 from ser.config.parsing import as_plain, build_parser, load_config, parse, save_config
 from ser.config.speech import SpeechConfig
+from ser.config.subtitles import SubtitlesConfig
 from ser.config.training import RunConfig, TrackingConfig, TrainConfig
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "NoiseConfig",
     "RunConfig",
     "SpeechConfig",
+    "SubtitlesConfig",
     "TextEncoderConfig",
     "TextNgramsConfig",
     "TrackingConfig",

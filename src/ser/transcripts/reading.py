@@ -73,6 +73,8 @@ def _read_subtitles(path: Path, text: str, kind: str) -> list[Segment]:
     for event in events:
         shown_text, speaker = event.plaintext, event.name or None
         if kind in ("srt", "vtt"):
+            # Braces are text in these, unless they hold an ASS code, which many players obey in SRT too.
+            shown_text = re.sub(r"\{\\[^}]*\}", "", event.text).replace("\\N", " ")
             if voice := VOICE.search(shown_text):
                 speaker = html.unescape(voice[1]).strip()
             shown_text = re.sub(r"</?[a-zA-Z][^>]*>|</?>|<\d[\d:.]*>", "", shown_text)

@@ -1,0 +1,48 @@
+"""Keys of emotion subtitles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+
+
+@dataclass
+class SubtitlesConfig:
+    """Emotion subtitles: how emotions are found and how they are shown."""
+
+    min_confidence: ClosedUnitInterval = 0.4
+    """Segments whose emotion is less probable are shown in the neutral style."""
+    smoothing: NonNegativeFloat = 0.0
+    """Seconds over which the probabilities of neighbouring segments are averaged (the width of a Gaussian); 0 is off."""
+    context: PositiveFloat = 1.0
+    """Seconds of sound that the model hears at least: shorter segments are widened into the pauses around them."""
+    batch_size: PositiveInt = 16
+    """Segments in one forward pass."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic; auto is bf16 on a GPU that has it, else fp32."""
+    theme: str = "default"
+    """default, or a YAML file with fonts, colours and the like (docs/subtitles.md)."""
+    names: Literal["en", "ko"] = "en"
+    """Language in which emotions are named: in the legend, and where there is no transcript."""
+    legend: bool = True
+    """Show what the colours mean during the first seconds (.ass)."""
+    intensity: bool = True
+    """The surer the model, the stronger the colour (.ass)."""
+    karaoke: bool = False
+    """Fill words as they are spoken (.ass), where the transcript has their times."""
+    speakers: bool = True
+    """Put the speaker's name before the text, where it is known."""
+    columns: PositiveInt = 42
+    """Longest line in Latin letters. Wide letters (Hangul) count two."""
+    korean_columns: PositiveInt = 32
+    """Longest line where most letters are Hangul: 16 of them."""
+    lines: PositiveInt = 2
+    """Lines on the screen at once; longer text becomes several subtitles one after the other."""
+    min_seconds: PositiveFloat = 0.83
+    """Subtitles stay at least this long, where the next one leaves room."""
+    letters_per_second: PositiveFloat = 20.0
+    """Reading speed in Latin letters; a faster subtitle stays longer where the next one leaves room."""
+    korean_letters_per_second: PositiveFloat = 12.0
+    """Reading speed in Hangul letters."""
