@@ -91,7 +91,7 @@ def model_folders(model: str | Path) -> list[Path]:
     path = Path(model)
     if not path.exists():
         return [_hub_folder(str(model))]
-    if (path / "config.json").exists() or (path / "ser_model.json").exists():
+    if path.suffix == ".onnx" or (path / "config.json").exists() or (path / "ser_model.json").exists():
         return [path]
     if (path / "model").is_dir():
         return [path / "model"]
@@ -102,7 +102,7 @@ def model_folders(model: str | Path) -> list[Path]:
 
 
 def _hub_folder(name: str) -> Path:
-    told = f"no such model: {name}. Give a run folder (outputs/X), a fold (outputs/X/fold_0), a model folder or a hub name"
+    told = f"no such model: {name}. Give a run folder (outputs/X), a fold (outputs/X/fold_0), a model folder, a model.onnx or a hub name"
     owner = name.split("/")[0]
     if name.count("/") != 1 or owner in ("", ".", "..", "~") or Path(owner).exists():
         raise UserError(f"{told}.")

@@ -51,11 +51,13 @@ def build_model(config: ModelConfig, label_names: tuple[str, ...], max_seconds: 
 
 
 def load_model(folder: str | Path) -> SerModel:
-    """Open a network saved by `SerModel.save`, or any audio classifier of transformers, by folder or hub name.
+    """Open a network saved by `SerModel.save`, any audio classifier of transformers by folder or hub name, or an exported model.onnx.
 
     The labels and their order are read from the checkpoint. The network comes in eval mode, its weights in float32.
     Raises UserError when the folder holds no model, or lacks weights.
     """
+    if str(folder).endswith(".onnx"):
+        return import_module("ser.models.onnx").open_onnx(folder).eval()
     if card := read_card(folder):
         model = _module(card["kind"]).load(Path(folder), card).eval()
         model.noise_reduction = bool(card.get("noise_reduction", False))
