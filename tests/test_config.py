@@ -22,8 +22,10 @@ def test_command_line_wins_over_files_wherever_it_stands_and_later_files_win(tmp
     assert read("--config", first, "--config", second).train.epochs == 5
 
 
-def test_output_is_named_after_the_last_config(tmp_path):
-    assert read("--config", write(tmp_path / "mine.yaml")).run.output == "outputs/mine"
+def test_output_is_named_after_the_config_or_after_all_that_are_layered(tmp_path):
+    mine, small = write(tmp_path / "mine.yaml"), write(tmp_path / "small.yaml")
+    assert read("--config", mine).run.output == "outputs/mine"
+    assert read("--config", mine, "--config", small).run.output == "outputs/mine+small"
 
 
 def test_saved_config_is_read_back_equal(tmp_path):

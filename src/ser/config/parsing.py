@@ -90,7 +90,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespac
     config = Config(**given)
     if config.run.output is None:
         files = [Path(str(path)) for path in (namespace.get("config") or [])]
-        config.run.output = str(Path("outputs") / (files[-1].stem if files else "run"))
+        config.run.output = str(Path("outputs") / ("+".join(file.stem for file in files) if files else "run"))
     return config, objects
 
 

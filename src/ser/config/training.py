@@ -80,7 +80,7 @@ class RunConfig:
     """The run: where it goes, its seed, and what happens when it is interrupted."""
 
     output: str | None = None
-    """Folder of the run; default outputs/<name of the last --config file>."""
+    """Folder of the run; default outputs/<name of the --config file>, of several outputs/A+B."""
     seed: NonNegativeInt = 0
     """Everything random follows from it."""
     checkpoint_minutes: PositiveFloat = 5.0

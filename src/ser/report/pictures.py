@@ -14,21 +14,29 @@ from ser.metrics import confusion_matrix
 TRAIN_COLOUR, VALID_COLOUR, F1_COLOUR, UAR_COLOUR = "#7f7f7f", "#1f77b4", "#2ca02c", "#d62728"
 
 
-def plot_history(history_csv: str | Path, png: str | Path, best_epoch: int | None = None) -> None:
-    """Losses and scores by epoch from a history.csv; a line marks the best epoch (1-based) where given."""
+def plot_history(history: str | Path | pd.DataFrame, png: str | Path, best_epoch: int | None = None) -> None:
+    """Losses and scores by epoch from a history.csv or its table; a line marks the best epoch (1-based) where given.
+
+    Columns epoch, train_loss, valid_loss, and of train_accuracy, valid_accuracy, valid_macro_f1 and valid_uar those that are there.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    history = pd.read_csv(history_csv)
+    if not isinstance(history, pd.DataFrame):
+        history = pd.read_csv(history)
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, score = figure.subplots(1, 2)
     epoch = history["epoch"]
     loss.plot(epoch, history["train_loss"], "o-", color=TRAIN_COLOUR, label="train")
     loss.plot(epoch, history["valid_loss"], "o-", color=VALID_COLOUR, label="validation")
-    score.plot(epoch, history["train_accuracy"], "o-", color=TRAIN_COLOUR, label="train accuracy")
-    score.plot(epoch, history["valid_accuracy"], "o-", color=VALID_COLOUR, label="validation accuracy")
-    score.plot(epoch, history["valid_macro_f1"], ".--", color=F1_COLOUR, label="validation macro-F1")
-    score.plot(epoch, history["valid_uar"], ".:", color=UAR_COLOUR, label="validation UAR")
+    for column, style, colour, label in (
+        ("train_accuracy", "o-", TRAIN_COLOUR, "train accuracy"),
+        ("valid_accuracy", "o-", VALID_COLOUR, "validation accuracy"),
+        ("valid_macro_f1", ".--", F1_COLOUR, "validation macro-F1"),
+        ("valid_uar", ".:", UAR_COLOUR, "validation UAR"),
+    ):
+        if column in history:
+            score.plot(epoch, history[column], style, color=colour, label=label)
     score.set_ylim(0, 1)
     for axes, title in ((loss, "loss"), (score, "score")):
         if best_epoch is not None:
