@@ -22,12 +22,15 @@ def test_equal_labels_are_matched_by_name_not_by_position():
     np.testing.assert_array_equal(np.array([[0.9, 0.1]]) @ matched.matrix, [[0.1, 0.9]])
 
 
-def test_what_one_side_lacks_counts_as_the_registry_says_and_the_rest_stays_a_wrong_answer():
+def test_what_the_model_lacks_counts_as_the_registry_says_and_its_other_answers_stay_wrong_ones():
     matched = match_labels(MODEL, ("angry", "neutral", "calm", "anxious"), {})
-    assert matched.names == ("angry", "neutral", "fear", "happy", "sad")
-    assert matched.changes == {"calm": "neutral", "anxious": "fear", "serious": "neutral"}
-    summed = np.array([[0.3, 0.1, 0.1, 0.1, 0.25, 0.15]]) @ matched.matrix
-    np.testing.assert_allclose(summed, [[0.1, 0.55, 0.15, 0.1, 0.1]])
+    assert matched.names == ("angry", "neutral", "fear", "happy", "sad", "serious")
+    assert matched.changes == {"calm": "neutral", "anxious": "fear"}
+    answer = np.array([[0.3, 0.1, 0.1, 0.1, 0.25, 0.15]])
+    np.testing.assert_allclose(answer @ matched.matrix, [[0.1, 0.3, 0.15, 0.1, 0.1, 0.25]])
+    asked = match_labels(MODEL, ("angry", "neutral"), {"serious": "neutral"})
+    np.testing.assert_allclose(answer @ asked.matrix, [[0.1, 0.55, 0.1, 0.1, 0.15]])
+    assert asked.names == ("angry", "neutral", "happy", "sad", "fear")
 
 
 def test_a_label_without_counterpart_is_an_error_that_a_mapping_mends():

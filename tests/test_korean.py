@@ -178,7 +178,7 @@ def test_every_format_of_one_recording_gives_the_same_prediction_within_codec_er
     for result in others:
         lossless = result["file_path"].endswith("flac")
         difference = max(abs(result["probabilities"][name] - p) for name, p in wav["probabilities"].items())
-        assert difference <= (1e-7 if lossless else 0.05), result["file_path"]
+        assert difference <= (1e-4 if lossless else 0.05), result["file_path"]
         assert result["predicted_emotion"] == wav["predicted_emotion"]
 
 
@@ -272,7 +272,7 @@ def test_a_data_set_gives_what_a_processor_makes_of_the_clips(emotions, tmp_path
     assert any(changed) and all(again)
     with pytest.raises(UserError, match="missing"):
         SpeechEmotionDataset([*paths, "no.wav"], [*labels, "angry"], processor, cache=str(tmp_path / "cache"))
-    with pytest.raises(UserError, match="disgust"):
+    with pytest.raises(UserError, match="혐오"):
         SpeechEmotionDataset(paths[:1], ["혐오"], processor, cache=str(tmp_path / "cache"))
 
 

@@ -128,11 +128,11 @@ class Matched:
 
 
 def match_labels(model_names: Sequence[str], data_names: Sequence[str], given: Mapping[str, str]) -> Matched:
-    """Bring the labels of a model and of a data set onto common ones.
+    """Bring the labels of a model and of a data set onto common ones, by name.
 
-    A label both have is itself. What only the data has counts as the model's nearest coarser label (`ser.labels.NEAREST`: calm →
-    neutral), and the other way round; `given` goes before. A label that only the model has and that maps nowhere stays an answer that
-    is never right. Raises UserError for a label of the data without a counterpart, and for labels in `given` that nobody has.
+    A label of the data that the model lacks counts as the model's nearest coarser one (`ser.labels.NEAREST`: calm → neutral); `given` goes
+    before. An answer that no clip can have stays a wrong answer. Raises UserError for a label of the data without a counterpart, and for
+    labels in `given` that nobody has.
     """
     given = {_key(old): _key(new) for old, new in given.items()}
     known = {*model_names, *data_names}
@@ -147,11 +147,8 @@ def match_labels(model_names: Sequence[str], data_names: Sequence[str], given: M
             f"the model has no label for {', '.join(missing)} of the data: it knows {', '.join(model_names)}. "
             f"Say what they count as, e.g. --mapping {missing[0]}={model_names[0]}, or take these clips out."
         )
-    names = list(dict.fromkeys(of_data.values()))
-    of_model = {}
-    for name in model_names:
-        of_model[name] = given.get(name) or (name if name in names else map_label(name, names)) or name
-    names += [name for name in dict.fromkeys(of_model.values()) if name not in names]
+    of_model = {name: given.get(name, name) for name in model_names}
+    names = list(dict.fromkeys([*of_data.values(), *of_model.values()]))
     matrix = np.zeros((len(model_names), len(names)))
     for row, name in enumerate(model_names):
         matrix[row, names.index(of_model[name])] = 1.0
@@ -180,7 +177,12 @@ def _warnings(seen: np.ndarray, clips: int, classes: pd.DataFrame, matched: Matc
             "For clips of the run itself, its out-of-fold report is the honest number."
         )
     if absent := classes.loc[classes["n"] == 0, "label"].tolist():
-        found.append(f"no clip of the data has {shown(absent, 15)}; the model may still answer so. Macro-F1 and UAR leave them out.")
+        present = classes.loc[classes["n"] > 0, "label"].tolist()
+        nearest = [f"{name}={target}" for name in absent if (target := map_label(name, present))]
+        hint = f" Another count: --mapping {','.join(nearest)}." if nearest else ""
+        found.append(
+            f"no clip of the data has {shown(absent, 15)}: such an answer is wrong. Macro-F1 and UAR are over the labels that occur.{hint}"
+        )
     if matched.changes:
         changes = ", ".join(f"{old} as {new}" for old, new in matched.changes.items())
         found.append(f"labels of model and data differ; counted were {changes}.")
