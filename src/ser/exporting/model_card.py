@@ -147,7 +147,7 @@ def _training(source: Source, model: SerModel) -> str:
 
 def _scores(source: Source) -> str:
     if not source.metrics:
-        return "None recorded. Measure it on your own labelled clips: `python -m ser.compare --data.root DIR FOLDER`."
+        return "None recorded. Measure it on your own labelled clips: `python -m ser.compare transformers:FOLDER --data.root DIR`."
     lines = [f"- This fold's validation part: {describe(source.metrics['scores'])}."]
     if source.report.get("oof"):
         lines.insert(0, f"- All {source.folds} folds, each clip by the one that hasn't trained on it: {describe(source.report['oof'])}.")

@@ -1,0 +1,62 @@
+"""The candidates: what is known of each before it is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from ser.data.csv_input import shown
+from ser.errors import UserError
+
+KINDS = ("transformers", "run", "speechbrain", "embeddings", "librosa", "opensmile")
+TRAINED_HERE = ("librosa", "opensmile", "embeddings")
+"""Fitted to the labelled clips, out of fold."""
+LISTED_ONLY = "none"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model to judge. `place` is a hub name, a folder or a file; classes as the model names them; None: not known."""
+
+    name: str
+    kind: str
+    place: str = ""
+    classes: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | None = None
+    license: str | None = None
+    use: str | None = None
+    note: str = ""
+
+
+def ready_list() -> list[Candidate]:
+    """The candidates of candidates.yaml, in its order."""
+    entries = yaml.safe_load((Path(__file__).parent / "candidates.yaml").read_text(encoding="utf-8"))
+    lists = ("classes", "languages")
+    return [
+        Candidate(**{"place": entry["name"]} | {key: tuple(value) if key in lists else value for key, value in entry.items()})
+        for entry in entries
+    ]
+
+
+def read_candidates(words: list[str]) -> list[Candidate]:
+    """Candidates from `KIND:PLACE`, `librosa`, `opensmile` or a name of the ready list. Raises UserError naming what is allowed."""
+    known = {candidate.name: candidate for candidate in ready_list()}
+    candidates = [known[word] if word in known else _from_word(word, known) for word in words]
+    names = [candidate.name for candidate in candidates]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"candidates named twice: {shown(repeated)}.")
+    return candidates
+
+
+def _from_word(word: str, known: dict[str, Candidate]) -> Candidate:
+    kind, _, place = word.partition(":")
+    if kind not in KINDS or not place:
+        raise UserError(
+            f"candidate {word!r}: give {', '.join(f'{name}:PLACE' for name in KINDS[:4])}, librosa, opensmile, or a name of the ready list "
+            f"({', '.join(known)})."
+        )
+    if place in known:  # the same model by another way, e.g. its converted weights
+        return replace(known[place], kind=kind)
+    return Candidate(name=Path(place).name if Path(place).exists() else place, kind=kind, place=place)
