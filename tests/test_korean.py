@@ -27,6 +27,7 @@ from ser.korean import (
 )
 from ser.labels import LABEL_SETS
 from sounds import cut, tone, write_ffmpeg, write_soundfile, write_wav
+from texts import make_texts
 from tiny import TINY_WAV2VEC2
 
 KOREAN15 = LABEL_SETS["korean15"]
@@ -237,6 +238,14 @@ def test_a_model_that_cannot_be_loaded_says_why(tmp_path, make, message):
     make(tmp_path / "model")
     with pytest.raises(UserError, match=message):
         create_inference_engine(tmp_path / "model")
+
+
+def test_a_model_of_texts_is_no_model_to_hear_with(tmp_path):
+    data = make_texts(tmp_path / "texts", texts=48, test_texts=6)
+    options = ["--data.root", str(data), "--cv.n", "2", "--run.output", str(tmp_path / "run"), "--tracking.mode", "disabled"]
+    train.main(["--config", str(shipped_config("text_ngrams")), *options, "--folds", "0"])
+    with pytest.raises(UserError, match="takes text"):
+        create_inference_engine(tmp_path / "run" / "fold_0")
 
 
 def test_a_hub_name_is_asked_for_at_the_hub(monkeypatch):

@@ -115,7 +115,7 @@ def _hub_folder(name: str) -> Path:
 def load_models(model: str | Path, accelerator: Accelerator) -> Iterator[tuple[str, SerModel | ClassicalModel]]:
     """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device.
 
-    Raises UserError where one can't be loaded, or has other labels or takes its audio otherwise than the first.
+    Raises UserError where one can't be loaded, reads texts, or has other labels or takes its audio otherwise than the first.
     """
     folders = model_folders(model)
     first = None
@@ -125,6 +125,8 @@ def load_models(model: str | Path, accelerator: Accelerator) -> Iterator[tuple[s
         first = first or facts
         if facts != first:
             raise UserError(f"{folder} has {facts}, but the folds before it {first}.")
+        if (takes := input_of(network.kind)) != "audio":
+            raise UserError(f"{folder} is a {network.kind} model, which takes {takes}; a model that only hears is needed here.")
         yield f"model {number}/{len(folders)}", network
 
 
@@ -155,8 +157,6 @@ class Predictor:
         self.networks = [network for _, network in load_models(model, self.accelerator)]
         self.temperature = read_temperature(model)
         first = self.networks[0]
-        if (takes := input_of(first.kind)) != "audio":
-            raise UserError(f"{model} is a {first.kind} model, which takes {takes}; a model that only hears is needed.")
         self.label_names, self.max_seconds, self.noise_reduction = first.label_names, first.max_seconds, first.noise_reduction
 
     @property
