@@ -40,7 +40,7 @@ def clip(number: int) -> np.ndarray:
 
 
 def run(film: Path, output: Path, cache: Path, *more: str) -> None:
-    subtitle.main([str(film), "--output", str(output), "--data.cache", str(cache), *more])
+    subtitle.main([str(film), "--output", str(output), "--cache", str(cache), *more])
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +281,7 @@ def test_a_wrong_command_is_told_in_one_line(film, tmp_path, more, told, monkeyp
     monkeypatch.chdir(path.parent)
     (path.parent / "late.srt").write_text("1\n01:00:00,000 --> 01:00:01,000\nhello\n")
     with pytest.raises(SystemExit, match="2"):
-        run_command(subtitle.main, ["film.mp4", "--output", str(tmp_path), "--data.cache", str(tmp_path), *more])
+        run_command(subtitle.main, ["film.mp4", "--output", str(tmp_path), "--cache", str(tmp_path), *more])
     assert told in capsys.readouterr().err
 
 

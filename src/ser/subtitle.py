@@ -34,17 +34,18 @@ LONGEST_CAPTION = 8.0  # seconds of speech under one emotion where there are no 
 
 
 def main(argv: list[str]) -> None:
-    parser = build_parser("subtitle", __doc__, sections=["data"], usage="FILE --model RUN [--transcript FILE | --stt NAME] --output DIR")
+    parser = build_parser("subtitle", __doc__, sections=[], usage="FILE --model RUN [--transcript FILE | --stt NAME] --output DIR")
     parser.add_argument("file", type=str, help="Film, sound recording, or a .json that this command wrote (to style it again).")
     parser.add_argument("--model", type=str, help="Run folder (outputs/X), fold folder, or model folder.")
     parser.add_argument("--transcript", type=str, help="What is said: .srt, .vtt, .ass or WhisperX .json.")
     parser.add_argument("--stt", type=str, help="Speech to text by faster-whisper: a size (small, large-v3), a hub name or a folder.")
     parser.add_argument("--output", type=str, required=True, help="Folder for the subtitles.")
+    parser.add_argument("--cache", type=str, default="outputs/cache", help="Folder for the decoded sound and for what is found in it.")
     parser.add_argument("--mux", action="store_true", help="Also write a .subtitled.mkv with the subtitles as a track (ffmpeg).")
     parser.add_argument("--burn", action="store_true", help="Also write a .burned.mkv with the subtitles in the picture (ffmpeg).")
     parser.add_class_arguments(SubtitlesConfig, "subtitles")
-    parser.add_class_arguments(SpeechConfig, "speech", skip={"cache"})  # it is data.cache here
-    config, arguments = parse(parser, argv)
+    parser.add_class_arguments(SpeechConfig, "speech", skip={"cache"})  # it is --cache here
+    _, arguments = parse(parser, argv)
     theme = load_theme(arguments.subtitles.theme)
     film, output = Path(arguments.file), Path(arguments.output)
     if film.suffix.lower() == ".json":
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
         print(f"styled {len(segments)} segments of {head['source']} again: {len(layout.cues)} subtitles → {output / film.stem}.ass")
         return
     _check(arguments)
-    subtitle(film, arguments.model, output, config.data.cache, arguments, theme)
+    subtitle(film, arguments.model, output, arguments.cache, arguments, theme)
 
 
 def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme: Theme) -> None:

@@ -90,7 +90,7 @@ def open_film(path: str | Path, cache: str | Path) -> Film:
         _decode(path, folder)
         film = _recall(folder, content)
     if film is None:
-        raise UserError(f"{folder}: can't be read back after writing it. Is the disk sound? Another data.cache may help.")
+        raise UserError(f"{folder}: can't be read back after writing it. Is the disk sound? Another --cache may help.")
     return film
 
 
