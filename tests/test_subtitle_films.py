@@ -1,6 +1,7 @@
 import filecmp
 import json
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -188,6 +189,23 @@ def test_interrupted_and_started_again_it_ends_with_the_same_files(film, network
     done = len(calls)
     run(path, tmp_path / "third", tmp_path / "cache b", *arguments)
     assert len(calls) == done and same_files(tmp_path / "whole", tmp_path / "third"), "all was known"
+
+
+def test_two_processes_on_one_film_write_one_after_the_other(tmp_path):
+    entered = threading.Event()
+
+    def second():
+        with emotions._progress(tmp_path / "x.f64", 2, 3, "second") as progress:
+            entered.set()
+            assert progress.whole_chunks(2) == 1 and progress.read().tolist() == [[0.0] * 3] * 2
+
+    with emotions._progress(tmp_path / "x.f64", 2, 3, "first") as progress:
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not entered.wait(0.3)
+        progress.append(np.zeros((2, 3)))
+    thread.join(10)
+    assert entered.is_set()
 
 
 def test_labels_beyond_the_seven_count_for_the_nearest(film, network, tmp_path):

@@ -6,6 +6,7 @@ into the pauses around it. What was predicted before a kill isn't predicted agai
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -118,12 +119,10 @@ def predict_missing(progress: Progress, network: SerModel, store: ClipStore, row
 
 
 class Progress:
-    """Probabilities (rows, labels) as float64 in a file that grows by whole chunks."""
+    """Probabilities (rows, labels) as float64 in a file that grows by whole chunks; one process at a time writes to it."""
 
     def __init__(self, path: Path, rows: int, labels: int, on_rows: Callable[[int], None]) -> None:
         self.path, self.rows, self.labels, self.on_rows = path, rows, labels, on_rows
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
 
     def whole_chunks(self, chunk: int) -> int:
         """How many chunks are there; the rest of one that was cut off by a kill is removed."""
@@ -149,7 +148,12 @@ class Progress:
 
 @contextmanager
 def _progress(path: Path, rows: int, labels: int, title: str) -> Iterator[Progress]:
-    with tqdm(total=rows, unit="segment", desc=title, delay=2, disable=None, leave=False) as bar:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("ab") as lock,
+        tqdm(total=rows, unit="segment", desc=title, delay=2, disable=None, leave=False) as bar,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it ends with its process, however that ends
         yield Progress(path, rows, labels, lambda count: bar.update(count) and None)
 
 

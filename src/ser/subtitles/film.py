@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser.audio import SAMPLE_RATE
+from ser.audio import SAMPLE_RATE, to_float
 from ser.audio.decoding import SILENCE_DB, levels
 from ser.audio.noise import reduce_noise
 from ser.audio.stream import AudioStream
 from ser.data.hashes import hash_files
 from ser.data.store import REPORT, ClipStore
 from ser.errors import UserError
-from ser.files import atomic_folder, read_json, write_json
+from ser.files import atomic_folder, read_json, remove_leftovers, write_json
 
 FORMAT = 1  # raise it when decoding changes what a film becomes
 SHORTEST = SAMPLE_RATE // 10  # samples
@@ -71,7 +71,14 @@ class Film:
             rows.append([str(folder), "ok" if audible else "silent", "", "", (end - start) / SAMPLE_RATE, SAMPLE_RATE, 1])
             rows[-1] += [self.content, audio_hash, peak_db, rms_db]
             frames.append(len(samples) if audible else 0)
-        return ClipStore(folder, pd.DataFrame(rows, columns=REPORT), np.array(starts, np.int64), np.array(frames, np.int64))
+        return _FilmClips(folder, pd.DataFrame(rows, columns=REPORT), np.array(starts, np.int64), np.array(frames, np.int64))
+
+
+class _FilmClips(ClipStore):
+    """Clips that are read, not mapped, for the reason given in `Film.read`."""
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return to_float(_read(self.folder, self.offsets[row], self.frames[row]))
 
 
 def open_film(path: str | Path, cache: str | Path) -> Film:
@@ -108,6 +115,7 @@ def _recall(folder: Path, content: str) -> Film | None:
 
 
 def _decode(path: Path, folder: Path) -> None:
+    remove_leftovers(folder.parent, alone=False)
     stream, frames = AudioStream(path), 0
     with atomic_folder(folder) as temporary:
         with (temporary / "audio.i16").open("wb") as audio, tqdm(desc="decoding", unit="s", delay=2, disable=None, leave=False) as bar:
