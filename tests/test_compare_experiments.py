@@ -32,6 +32,10 @@ def config_of(folder, data, name, model):
     )
 
 
+def in_this_process(file, options):
+    train.main(["--config", str(file), *options])
+
+
 @pytest.fixture(scope="module")
 def arguments(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
@@ -45,7 +49,7 @@ def arguments(data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def output(arguments):
     with pytest.MonkeyPatch.context() as patch:  # four starts of Python less; the test with a signal has a process of its own
-        patch.setattr(compare_experiments, "_train_in_own_process", lambda file, options: train.main(["--config", str(file), *options]))
+        patch.setattr(compare_experiments, "_train_in_own_process", in_this_process)
         compare_experiments.main(arguments)
     return Path(arguments[-1])
 
@@ -198,7 +202,8 @@ def test_runs_over_other_clips_or_folds_are_not_compared(tmp_path):
         write_comparison([first, fake(tmp_path, "b", 2.0, splits=("stratified",), clips=54)], tmp_path)
 
 
-def test_what_is_fitted_in_one_go_has_no_history_to_show(data, tmp_path):
+def test_what_is_fitted_in_one_go_has_no_history_to_show(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare_experiments, "_train_in_own_process", in_this_process)
     files = [tmp_path / f"{name}.yaml" for name in ("one", "two")]
     for file, classifier in zip(files, ("svm", "logistic"), strict=True):
         file.write_text(f"model: {{kind: classical, classical: {{features: [librosa], classifier: {classifier}}}}}\n")
