@@ -53,6 +53,13 @@ def test_config_trains_with_the_real_command(path, data, texts, tmp_path):
     if name := content.get("model", {}).get("text_encoder", {}).get("name"):
         assert name == "klue/roberta-base"
         options["--model.text_encoder.name"] = make_text_checkpoint(tmp_path / "checkpoint", pd.read_csv(texts / "train.csv")["text"])
+    if content.get("model", {}).get("kind") == "fusion":
+        ids = pd.read_csv(data / "train.csv")["id"].tolist() + pd.read_csv(data / "test.csv")["id"].tolist()
+        said = ["정말 좋아요", "너무 화가 나요", "그냥 그래요"]
+        options["--data.transcripts"] = tmp_path / "said.csv"
+        pd.DataFrame({"id": ids, "text": [said[i % 3] for i in range(len(ids))]}).to_csv(tmp_path / "said.csv", index=False)
+        if content["model"]["fusion"].get("text") != "ngrams":
+            options["--model.fusion.text_encoder"] = make_text_checkpoint(tmp_path / "checkpoint", said * 9)
     if "compare" in content.get("model", {}).get("classical", {}).get("features", []):
         pytest.importorskip("opensmile")
     if content.get("data", {}).get("labels") == "korean15":

@@ -4,8 +4,9 @@
     python -m ser.compare_experiments configs/mfcc_cnn.yaml configs/wav2vec2_frozen.yaml configs/wav2vec2_last4.yaml --train.epochs 10
 
 The first config is the baseline. Every experiment has the same clips in the same folds. Where speakers are known each is
-trained twice, with speakers kept apart between folds and without, and the gap between the two is reported; --cv.split speaker or
-stratified asks for one of them. Options other than --output are keys of the configs and hold for every experiment.
+trained twice, with speakers kept apart between folds and without, and the gap between the two is reported; where a model reads
+texts, also with each sentence kept in one fold. --cv.split speaker, text or stratified asks for one of them. Options other than
+--output are keys of the configs and hold for every experiment.
 
 Written are comparison.md, .csv and .png, histories.png (of what is trained by epochs), and a run folder for each experiment and
 split. Run the same command again after an interruption, or with one config more: what is finished is reused.
@@ -26,12 +27,12 @@ import numpy as np
 
 import ser
 from ser.config import Config, build_parser, parse
-from ser.data.store import ClipStore
+from ser.data.inputs import open_store
 from ser.data.tables import read_dataset
 from ser.device import make_accelerator
 from ser.errors import EXIT_INTERRUPTED, Interrupted, UserError, run_command
 from ser.inference import predict_probabilities
-from ser.models import load_model
+from ser.models import input_of, load_model
 from ser.report.comparison import SPLITS, read_experiment, write_comparison
 from ser.report.tables import text_table
 from ser.train import train
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
     """Train what isn't trained yet, then write the comparison."""
     files, output, options = split_arguments(argv)
     configs = [config_of(file, options) for file in files]
-    splits = wanted_splits(configs[0])
+    splits = wanted_splits(configs)
     os.environ.setdefault("SER_STARTED", str(time.time()))  # a --run.time_budget counts for all trainings together
     for split in splits:
         same_split = ["--cv.split", split, "--cv.n", str(configs[0].cv.n)]
@@ -103,11 +104,13 @@ def config_of(file: Path, options: list[str]) -> Config:
     return config
 
 
-def wanted_splits(config: Config) -> list[str]:
-    """Both splits where speakers are known and none is asked for by cv.split."""
-    if config.cv.split != "auto":
-        return [config.cv.split]
-    return list(SPLITS) if read_dataset(config.data).train.speakers is not None else ["stratified"]
+def wanted_splits(configs: list[Config]) -> list[str]:
+    """Where none is asked for by cv.split: by speaker where they are known, by text where a model reads, and at random."""
+    if configs[0].cv.split != "auto":
+        return [configs[0].cv.split]
+    reads = any(input_of(config.model.kind) != "audio" for config in configs)
+    possible = {"speaker": read_dataset(configs[0].data).train.speakers is not None, "text": reads, "stratified": True}
+    return [split for split in SPLITS if possible[split]]
 
 
 def train_experiment(file: Path, options: list[str]) -> None:
@@ -141,9 +144,10 @@ def _train_in_own_process(file: Path, options: list[str]) -> None:
 def prediction_speed(runs: Path, config: Config) -> float:
     """Clips a second that the first fold's model predicts, from decoded audio to probabilities."""
     model_folder = next(runs.glob("*/fold_0/model"))
-    paths = read_dataset(config.data).train.paths[: 2 * SPEED_CLIPS]
+    table = read_dataset(config.data).train
+    table = table.take(np.arange(min(2 * SPEED_CLIPS, len(table))))
     with tempfile.TemporaryDirectory() as cache:  # an empty one: features found in a cache would cost nothing
-        store = ClipStore.open(paths, replace(config.data, cache=cache), "clips")
+        store = open_store(input_of(config.model.kind), table, replace(config.data, cache=cache))
         rows = np.flatnonzero(store.usable)[:SPEED_CLIPS]
         accelerator = make_accelerator(config.train.precision)
         model = load_model(model_folder).to(accelerator.device)

@@ -11,6 +11,9 @@ The folds of a run are averaged, then the runs are blended:
     weighted  geometric mean with the weights of least out-of-fold log loss
     stack     logistic regression on the out-of-fold log probabilities
 
+Runs that hear and runs that read (model.kind) may be blended, as long as they are over the same clips. Without test clips, the CSV
+holds the blend's out-of-fold probabilities.
+
 The score shown for weighted and stack is nested: clips are judged by weights found without them. Choose by it and not by the
 public board, whose standard error is about three times larger. Written are NAME.csv, exactly in the form and order of the
 sample submission, and NAME.json, which says what went in and what it scored.
@@ -38,7 +41,10 @@ def main(argv: list[str]) -> None:
     print(summary(record))
     json_name = given.output.removesuffix(".csv") + ".json"
     prior = len(record["test_clips_given_the_prior"])
-    print(f"wrote {given.output} ({record['test_clips']} rows, {prior} of them the prior) and {json_name}")
+    rows = f"{record['test_clips']} rows, {prior} of them the prior"
+    if not record["test_clips"]:
+        rows = f"no test clips to submit: out-of-fold probabilities of {record['oof']['n']} training clips"
+    print(f"wrote {given.output} ({rows}) and {json_name}")
 
 
 def summary(record: dict) -> str:

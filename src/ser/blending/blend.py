@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ser.blending.members import Members, read_members
 from ser.blending.methods import LEARNED, METHODS, fit_mean, nested_predictions, nesting_groups
@@ -30,6 +31,8 @@ def blend_runs(
 ) -> dict:
     """Blend runs and write `output` (a CSV) with its record beside it (same name, .json). Returns the record.
 
+    Where the runs have no test clips, the CSV holds the blend's out-of-fold probabilities instead of a submission.
+
     sample: the sample submission; by default the one in the data folder of a run. seed: of the bootstrap.
     Raises UserError, with nothing written, when runs don't fit together or the sample doesn't match.
     """
@@ -39,32 +42,35 @@ def blend_runs(
     if method not in METHODS:
         raise UserError(f"no blending method {method!r}; there are {', '.join(METHODS)}.")
     members = read_members(run_folders, allow_missing_folds)
-    sample = find_sample(members.runs, sample)
-    if sample.resolve() == output.resolve():
-        raise UserError(f"the output {output} is the sample submission itself. Choose another name.")
-
     label_names = members.runs[0].label_names
     fitted = METHODS[method](members.oof, members.labels)
     blended, estimate = _out_of_fold(method, members)
-    test = fitted.predict(members.test)
-    predicted = test.argmax(axis=1)
-    submission = make_submission(sample, members.test_ids, predicted, label_names)
+    if members.test_ids:
+        sample = find_sample(members.runs, sample)
+        if sample.resolve() == output.resolve():
+            raise UserError(f"the output {output} is the sample submission itself. Choose another name.")
+        test = fitted.predict(members.test)
+        predicted = test.argmax(axis=1)
+        table = make_submission(sample, members.test_ids, predicted, label_names)
+        test_scores = known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, test, seed)
+    else:
+        sample, predicted, test_scores = None, blended.argmax(axis=1), None
+        columns = {f"p_{name}": blended[:, number] for number, name in enumerate(label_names)}
+        table = pd.DataFrame({"id": members.ids, "label": members.labels, **columns})
 
-    text = submission.to_csv(index=False, lineterminator="\n")
+    text = table.to_csv(index=False, lineterminator="\n")
     record = {
         "submission": output.name,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "method": method,
         **_compare(members, blended, fitted.weights, seed),
         "estimate": estimate,
-        "test": known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, test, seed),
+        "test": test_scores,
         "label_names": list(label_names),
-        "label_counts": dict(
-            zip(members.runs[0].label_names, np.bincount(predicted, minlength=members.test.shape[2]).tolist(), strict=True)
-        ),
+        "label_counts": dict(zip(members.runs[0].label_names, np.bincount(predicted, minlength=len(label_names)).tolist(), strict=True)),
         "test_clips": len(members.test_ids),
         "test_clips_given_the_prior": sorted({clip["id"] for run in members.runs for clip in run.test_prior}),
-        "sample": str(sample),
+        "sample": None if sample is None else str(sample),
         "data_fingerprint": members.runs[0].fingerprint,
         "git_commit": git_commit(),
     }

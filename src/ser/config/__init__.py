@@ -5,6 +5,7 @@ from ser.config.data import DataConfig, FoldsConfig
 from ser.config.experiment import Config
 from ser.config.model import (
     ClassicalConfig,
+    FusionConfig,
     LogmelCrnnConfig,
     MfccCnnConfig,
     MfccLstmDeltaConfig,
@@ -23,6 +24,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "FoldsConfig",
+    "FusionConfig",
     "GainConfig",
     "LogmelCrnnConfig",
     "MfccCnnConfig",

@@ -38,16 +38,16 @@ class Config:
             _check_for_texts(self)
 
 
-TAKES_TEXT = ("text_encoder", "text_ngrams")
+TAKES_TEXT = ("text_encoder", "text_ngrams", "fusion")
 
 
 def _check_for_texts(config: Config) -> None:
     """What changes sound can't change words."""
     active = [part.name for part in dataclasses.fields(config.augment) if getattr(config.augment, part.name).p > 0]
     if active:
-        raise UserError(f"augment.{active[0]}.p: augmentation changes sound, and model.kind {config.model.kind} reads texts: set it to 0.")
+        raise UserError(f"augment.{active[0]}.p: model.kind {config.model.kind} can't be augmented: set it to 0.")
     if config.train.mixup:
-        raise UserError(f"train.mixup: words can't be mixed like sound, and model.kind {config.model.kind} reads texts: set it to 0.")
+        raise UserError(f"train.mixup: words can't be mixed like sound, and model.kind {config.model.kind} reads them: set it to 0.")
 
 
 _OF_ALL_KINDS = {"kind", "head_dropout", "mask_time_prob", "mask_feature_prob"}

@@ -100,12 +100,33 @@ class TextNgramsConfig:
 
 
 @dataclass
+class FusionConfig:
+    """Late fusion of voice and words: pooled audio features and a frozen text encoder, side by side into a small network."""
+
+    audio: Literal["mfcc", "functionals", "librosa", "egemaps", "compare"] = "mfcc"
+    """mfcc: the mean of MFCC(40) over the clip. The others: features of whole clips, as model.classical.features has them."""
+    text: Literal["encoder", "ngrams"] = "encoder"
+    """encoder: output of a frozen text encoder at its first token. ngrams: n-grams of letters in a few dimensions, without download."""
+    text_encoder: str = "kykim/bert-kor-base"
+    """Hub name or local folder of any transformers text encoder; the model folder of a trained text_encoder too."""
+    max_tokens: PositiveInt = 256
+    """Longer texts are cut to their first tokens."""
+    ngram_size: PositiveInt = 64
+    """Dimensions of ngrams."""
+    hidden: list[PositiveInt] = field(default_factory=lambda: [256, 128])
+    """Units of each hidden layer; model.head_dropout is their dropout."""
+    text_dropout: HalfOpenUnit = 0.2
+    """Share of the clips in training whose words are hidden, so that the audio alone can decide where a transcript is missing."""
+
+
+@dataclass
 class ModelConfig:
     """Model: which network, and which parts of it are trained."""
 
-    kind: Literal["encoder", "mfcc_cnn", "logmel_crnn", "mfcc_lstm_delta", "classical", "text_encoder", "text_ngrams"] = "encoder"
+    kind: Literal["encoder", "mfcc_cnn", "logmel_crnn", "mfcc_lstm_delta", "classical", "text_encoder", "text_ngrams", "fusion"] = "encoder"
     """encoder: a transformers audio encoder with a classification head. mfcc_cnn, logmel_crnn, mfcc_lstm_delta: networks on spectral
-    features, from scratch. classical: features of whole clips and scikit-learn. text_encoder, text_ngrams: models of texts."""
+    features, from scratch. classical: features of whole clips and scikit-learn. text_encoder, text_ngrams: models of
+    texts. fusion: of audio and text."""
     name: str = "facebook/wav2vec2-base"
     """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
     from_scratch: dict[str, PlainValue] | None = None
@@ -134,3 +155,4 @@ class ModelConfig:
     classical: ClassicalConfig = field(default_factory=ClassicalConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     text_ngrams: TextNgramsConfig = field(default_factory=TextNgramsConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)

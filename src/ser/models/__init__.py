@@ -26,12 +26,13 @@ KINDS = {
     "mfcc_lstm_delta": "ser.models.mfcc_lstm_delta",
     "text_encoder": "ser.models.text_encoder",
     "text_ngrams": "ser.models.text_ngrams",
+    "fusion": "ser.models.fusion",
 }
 TEXT_TYPES = ("roberta", "bert", "electra", "distilbert", "albert", "xlm-roberta", "deberta-v2", "modernbert")
 """What transformers calls the text encoders known here."""
 FITTED_AT_ONCE = ("classical", "text_ngrams")
 """Kinds without epochs: they offer `fit` and `predict`."""
-_INPUTS: dict[str, Input] = {"text_encoder": "text", "text_ngrams": "text"}
+_INPUTS: dict[str, Input] = {"text_encoder": "text", "text_ngrams": "text", "fusion": "audio and text"}
 
 
 def input_of(kind: str) -> Input:

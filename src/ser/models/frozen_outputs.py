@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
 from ser.data.store import ClipStore
@@ -124,17 +125,23 @@ def _all_layers(model: EncoderModel) -> bool:
 
 def outputs_folder(model: EncoderModel, cache: Path, accelerator: Accelerator) -> Path:
     """The folder for this encoder's outputs: its name holds a hash of all they depend on besides a clip's samples."""
-    hashed = hashlib.blake2b(digest_size=8)
     settings = {
         "format": FORMAT,
         "kept": "means" if model.head is None else "frames",
         "all_layers": _all_layers(model),
         "frontend": str(model.frontend),
-        "computed": [accelerator.device.type, accelerator.mixed_precision],
-        "config": {key: value for key, value in model.encoder.config.to_dict().items() if key not in _NO_MATTER},
     }
-    hashed.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.encoder.state_dict().items()):
+    return cache / f"encoder-outputs-{hash_encoder(model.encoder, settings, accelerator)}"
+
+
+def hash_encoder(encoder: PreTrainedModel, settings: dict, accelerator: Accelerator) -> str:
+    """A hash of an encoder's weights and config, of how it computes, and of further settings."""
+    computed = {
+        "computed": [accelerator.device.type, accelerator.mixed_precision],
+        "config": {key: value for key, value in encoder.config.to_dict().items() if key not in _NO_MATTER},
+    }
+    hashed = hashlib.blake2b(json.dumps(settings | computed, sort_keys=True, default=str).encode(), digest_size=8)
+    for name, tensor in sorted(encoder.state_dict().items()):
         hashed.update(name.encode())
         hashed.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return cache / f"encoder-outputs-{hashed.hexdigest()}"
+    return hashed.hexdigest()

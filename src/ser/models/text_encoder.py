@@ -149,6 +149,14 @@ def load_foreign(name: str) -> TextEncoderModel:
     return TextEncoderModel(_read_network(folder, config), _read_tokenizer(folder), names, 0.0, FOREIGN_MAX_TOKENS)
 
 
+def read_encoder(name: str, max_tokens: int) -> tuple[PreTrainedModel, Tokens]:
+    """A text encoder without any head, by folder or hub name (a trained text_encoder's model folder too), and its frontend."""
+    folder = checkpoint_folder(name)
+    config = _read_config(folder)
+    network = _read_network(folder, config, transformers.AutoModel)
+    return network.eval(), Tokens(_read_tokenizer(folder), min(max_tokens, _positions(config)))
+
+
 def _read_config(folder: Path) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -176,11 +184,13 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _read_network(folder: Path, config: PreTrainedConfig, new_head: bool = False) -> PreTrainedModel:
-    """The network in float32 from safetensors, refused unless all of its weights are there (but for a new head's)."""
+def _read_network(
+    folder: Path, config: PreTrainedConfig, network_class: type = transformers.AutoModelForSequenceClassification, new_head: bool = False
+) -> PreTrainedModel:
+    """The network in float32 from safetensors, refused unless all of its weights are there (but for a new head's, and a pooler's)."""
     try:
         with quiet():
-            network, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            network, report = network_class.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -194,8 +204,10 @@ def _read_network(folder: Path, config: PreTrainedConfig, new_head: bool = False
         raise UserError(f"{folder} can't be loaded: {short(error)}") from None
     missing = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if new_head:
-        # RoBERTa's pooler isn't part of its classifier; a checkpoint for it may lack one.
         missing = [key for key in missing if key.startswith(f"{network.base_model_prefix}.") and ".pooler." not in key]
+    elif network_class is transformers.AutoModel:
+        # The first token is read before the pooler, and many checkpoints have none.
+        missing = [key for key in missing if not key.startswith("pooler.")]
     if missing:
         raise UserError(f"{folder} lacks weights, which would stay random: {some(missing)}. Is the checkpoint whole, and a classifier?")
     return network

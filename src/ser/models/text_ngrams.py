@@ -1,21 +1,14 @@
 """n-grams of letters and ridge regression: the text baseline that needs no download and no GPU.
 
-Three views of a text weigh alike: n-grams within words, n-grams across words, and n-grams of the letters' parts (jamo), which see the
-stem of a Korean word under its endings. The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams of each
-view) and `weights.safetensors`.
+The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams of each view) and `weights.safetensors`.
 """
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold
 
@@ -26,14 +19,9 @@ from ser.errors import UserError
 from ser.files import atomic_folder, write_json
 from ser.models.base import CARD
 from ser.models.classifiers import fit_sharpness, softmax
+from ser.models.ngram_views import NgramViews
 
-VOCABULARY = "vocabulary.json"
 WEIGHTS = "weights.safetensors"
-VIEWS: dict[str, dict] = {
-    "in_words": {"analyzer": "char_wb", "ngram_range": (1, 2)},
-    "across_words": {"analyzer": "char", "ngram_range": (1, 3)},
-    "jamo": {"analyzer": "char_wb", "ngram_range": (2, 5), "preprocessor": partial(unicodedata.normalize, "NFD")},
-}
 INNER_FOLDS = 3
 NEVER = -10.0
 """Score of a label that the training part lacks; those of the others lie around -1 and 1."""
@@ -49,7 +37,7 @@ class TextNgrams:
 
     def __init__(self, config: TextNgramsConfig, label_names: Sequence[str], max_seconds: float):
         self.config, self.label_names, self.max_seconds = config, tuple(label_names), float(max_seconds)
-        self.vectorizers: dict[str, TfidfVectorizer] = {}
+        self.views = NgramViews(config.least_texts)
         self.weights = np.zeros((0, len(self.label_names)))
         self.bias = np.zeros(len(self.label_names))
         self.sharpness = 1.0
@@ -103,9 +91,7 @@ class TextNgrams:
                 "sharpness": self.sharpness,
             }
             write_json(temporary / CARD, card)
-            write_json(temporary / VOCABULARY, {view: each.get_feature_names_out().tolist() for view, each in self.vectorizers.items()})
-            idf = {f"idf.{view}": each.idf_ for view, each in self.vectorizers.items()}
-            save_file({**idf, "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
+            save_file({**self.views.write(temporary), "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
 
     def to(self, device: object) -> TextNgrams:
         """The same model: it has no tensors to move, and stays on the CPU."""
@@ -116,13 +102,7 @@ class TextNgrams:
         return self
 
     def _fit(self, texts: Sequence[str], labels: np.ndarray) -> None:
-        self.vectorizers = {view: _vectorizer(view, self.config) for view in VIEWS}
-        try:
-            features = self._features(texts, [each.fit_transform(texts) for each in self.vectorizers.values()])
-        except ValueError as error:  # no n-gram is left
-            raise UserError(
-                f"model.text_ngrams.least_texts: given {self.config.least_texts}; {len(texts)} texts are too few ({error})."
-            ) from None
+        features = self.views.fit_transform(texts)
         classifier = RidgeClassifier(alpha=self.config.alpha, class_weight="balanced", solver="sparse_cg").fit(features, labels)
         weights, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
         if len(classifier.classes_) == 2:  # one score, positive for the second
@@ -131,13 +111,8 @@ class TextNgrams:
         self.bias = np.full(len(self.label_names), NEVER)
         self.weights[:, classifier.classes_], self.bias[classifier.classes_] = weights.T, bias
 
-    def _features(self, texts: Sequence[str], views: list[sparse.csr_matrix] | None = None) -> sparse.csr_matrix:
-        """(n, n-grams): every view has length one, and together they have."""
-        views = views or [each.transform(texts) for each in self.vectorizers.values()]
-        return sparse.hstack(views, format="csr") / np.sqrt(len(views))
-
     def _scores(self, texts: Sequence[str]) -> np.ndarray:
-        return self._features(texts) @ self.weights + self.bias
+        return self.views.transform(texts) @ self.weights + self.bias
 
     def _probabilities(self, texts: Sequence[str]) -> np.ndarray:
         return softmax(self._scores(texts), self.sharpness) if texts else np.zeros((0, len(self.label_names)))
@@ -167,16 +142,9 @@ def load(folder: Path, card: dict) -> TextNgrams:
         model = TextNgrams(TextNgramsConfig(**card["settings"]), card["label_names"], card["max_seconds"])
         model.sharpness = float(card["sharpness"])
         tensors = load_file(folder / WEIGHTS)
-        vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
-        for view in VIEWS:
-            model.vectorizers[view] = _vectorizer(view, model.config, vocabulary[view])
-            model.vectorizers[view].idf_ = tensors[f"idf.{view}"]
+        model.views.read(folder, tensors)
         model.weights, model.bias = tensors["weights"], tensors["bias"]
         model._probabilities(["가"])
     except Exception as error:  # a damaged file fails in many ways; nothing but data is read
         raise UserError(f"{folder}: not a whole model ({type(error).__name__}: {error}). Copy the folder again.") from None
     return model
-
-
-def _vectorizer(view: str, config: TextNgramsConfig, vocabulary: Sequence[str] | None = None) -> TfidfVectorizer:
-    return TfidfVectorizer(**VIEWS[view], min_df=config.least_texts, sublinear_tf=True, vocabulary=vocabulary)

@@ -19,9 +19,13 @@ from ser.metrics import majority_baseline, paired_difference, scores
 from ser.report.tables import markdown_table
 from ser.runs import Run, read_run
 
-SPLITS = {"speaker": "new voices (speaker-disjoint folds)", "stratified": "known voices (random folds, stratified by label)"}
+SPLITS = {
+    "speaker": "new voices (speaker-disjoint folds)",
+    "text": "new sentences (text-disjoint folds)",
+    "stratified": "known voices (random folds, stratified by label)",
+}
 """In the order in which they are told: the first that was run is the one experiments are compared by."""
-COLOURS = {"speaker": "#1f77b4", "stratified": "#ff7f0e"}
+COLOURS = {"speaker": "#1f77b4", "text": "#2ca02c", "stratified": "#ff7f0e"}
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,11 @@ def comparison_table(experiments: Sequence[Experiment], seed: int = 0) -> pd.Dat
 
 
 def speaker_gaps(experiments: Sequence[Experiment], seed: int = 0) -> pd.DataFrame | None:
-    """How many points each experiment loses on voices it hasn't heard; None where only one split was run.
+    """How many points each experiment loses on voices it hasn't heard; None where one of the splits wasn't run.
 
     Paired, since both splits predict the same clips out of fold.
     """
-    if any(len(experiment.runs) < 2 for experiment in experiments):
+    if any(not {"speaker", "stratified"} <= experiment.runs.keys() for experiment in experiments):
         return None
     rows = []
     for experiment in experiments:
@@ -115,7 +119,9 @@ def _check_same_clips(experiments: Sequence[Experiment]) -> None:
     for experiment in experiments:
         for split, run in experiment.runs.items():
             other = first.runs[split]
-            if (run.fingerprint, run.ids) != (other.fingerprint, other.ids) or not np.array_equal(run.fold_of, other.fold_of):
+            # One that hears and one that reads have fingerprints of different contents.
+            same = run.fingerprint == other.fingerprint if run.input == other.input else np.array_equal(run.labels, other.labels)
+            if not same or run.ids != other.ids or not np.array_equal(run.fold_of, other.fold_of):
                 raise UserError(
                     f"{run.folder} and {other.folder} hold different clips or folds, so they can't be compared. "
                     "Choose another --output, or train again with --run.start_over true."
@@ -193,6 +199,8 @@ def _as_markdown(
     for split, run in first.runs.items():
         parts += [f"## {SPLITS[split][0].upper()}{SPLITS[split][1:]}", f"Split of every experiment: {run.split}."]
         parts.append(markdown_table(_told(table[table["split"] == split], first.name)))
+    if leaks := dict.fromkeys(run.text_leak for experiment in experiments for run in experiment.runs.values() if run.text_leak):
+        parts += [f"**Warning:** {leak}" for leak in leaks]
     parts.append(_how_to_read(first, table, [experiment.name for experiment in by_epochs]))
     if gaps is not None:
         parts += [

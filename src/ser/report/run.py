@@ -44,7 +44,7 @@ def run_report(run_folder: str | Path, seed: int = 0) -> dict:
         "test_prior": list(run.test_prior),
         "speakers": len(set(run.speakers)) if run.speakers else None,
         "epoch_chosen": any(len(history) > 1 for history in histories.values()),
-        "caveats": run.metrics[run.folds[0]].get("caveats", []),
+        "caveats": run.metrics[run.folds[0]].get("caveats", []) + _about_transcripts(run),
         "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
         "warnings": [run.text_leak] * bool(run.text_leak)
         + _leak_warnings(leaks, run.input)
@@ -87,6 +87,12 @@ def _as_markdown(report: dict) -> str:
         "![confusion matrix](confusion.png)",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _about_transcripts(run: Run) -> list[str]:
+    if run.input != "audio and text":
+        return []
+    return [f"Training clips without a transcript, where the audio alone decided: {len(run.without_transcript)} of {len(run.ids)}."]
 
 
 def _leak_warnings(leaks: Sequence[Finding], what: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from accelerate.utils import release_memory
 from tqdm import tqdm
 
 from ser.augment import Augmenter
@@ -22,6 +23,8 @@ def what_is_trained(run: Run, model: SerModel, stopper: Stopper) -> tuple[SerMod
     Where `model.freeze` is encoder and a clip is the same in every epoch, that is the model's head on the encoder's outputs, which are
     computed once and kept in the cache; else the model on the clips. Raises Interrupted when the stopper says so.
     """
+    if run.config.model.kind == "fusion":
+        return _fusion_on_vectors(run, model, stopper)
     if run.config.model.kind != "encoder" or run.config.model.freeze != "encoder":
         return model, run.train_store, run.test_store
     if changes := _what_changes_clips(run.config):
@@ -38,6 +41,22 @@ def what_is_trained(run: Run, model: SerModel, stopper: Stopper) -> tuple[SerMod
         usable = np.flatnonzero(run.test_store.usable)
         test = cached_outputs(model, run.test_store, usable, folder, accelerator, "test clips", stopper.check)
     return FrozenHead(model), train, test
+
+
+def _fusion_on_vectors(run: Run, model: SerModel, stopper: Stopper) -> tuple[SerModel, Store, Store | None]:
+    """The small network of a fusion, on the vectors of both sides; the text encoder leaves the GPU when it has done its part."""
+    from ser.models.fusion import FusionHead
+    from ser.models.fusion_vectors import fusion_vectors
+
+    accelerator, cache = make_accelerator(run.config.train.precision), Path(run.config.data.cache)
+    train = fusion_vectors(model, run.train_store, np.arange(len(run.train)), cache, accelerator, "training clips", stopper.check)
+    test = None
+    if run.test_store is not None:
+        usable = np.flatnonzero(run.test_store.usable)
+        test = fusion_vectors(model, run.test_store, usable, cache, accelerator, "test clips", stopper.check)
+    model.to("cpu")
+    release_memory()
+    return FusionHead(model), train, test
 
 
 def _what_changes_clips(config: Config) -> str | None:

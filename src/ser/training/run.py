@@ -19,7 +19,7 @@ import yaml
 from ser.config import Config, as_plain, save_config
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.folds import read_or_make_folds, write_folds
-from ser.data.inputs import Input, Store, open_store
+from ser.data.inputs import Input, Store, open_store, without_transcript
 from ser.data.tables import Dataset, Table, read_dataset
 from ser.data.text_groups import describe_leak
 from ser.errors import UserError
@@ -93,7 +93,8 @@ def open_run(config: Config) -> Run:
     write_folds(folder / "folds.csv", train, folds)
     what = input_of(config.model.kind)
     leak = None if what == "audio" else describe_leak(train.texts, train.labels, folds)
-    write_json(folder / "data.json", description | {"split": split, "input": what, "text_leak": leak})
+    silent = [name for name, missing in zip(train.ids, without_transcript(train_store), strict=True) if missing]
+    write_json(folder / "data.json", description | {"split": split, "input": what, "text_leak": leak, "without_transcript": silent})
     test_clips = 0 if dataset.test is None else len(dataset.test)
     print(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
     _tell_duplicates(dataset, train, train_store, test_store, folds, what)
