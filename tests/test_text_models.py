@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 from checkpoints import make_text_checkpoint
 from ser import ensemble, predict, train
-from ser.config import Config, load_config
+from ser.config import Config, build_parser, load_config, parse
 from ser.data.text_store import EMPTY, TextStore
 from ser.errors import UserError
 from ser.files import read_json, write_csv
@@ -259,6 +259,19 @@ def test_model_of_audio_refuses_a_table_of_texts_and_the_reverse(data, tmp_path,
         predict.main(["--model", str(ngrams[0]), str(tmp_path / "audio.csv")])
     with pytest.raises(UserError, match="one CSV"):
         predict.main(["--model", str(ngrams[0]), str(tmp_path / "audio.wav")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "words"),
+    [
+        ("text_encoder", "model.text_encoder.name", ["--model.text_encoder.name", "./nowhere"]),
+        ("fusion", "model.fusion.text_encoder", ["--model.fusion.text_encoder", "./nowhere"]),
+    ],
+)
+def test_missing_text_encoder_is_a_message_that_names_its_key(kind, key, words, tmp_path):
+    config, _ = parse(build_parser("train", ""), ["--model.kind", kind, *words])
+    with pytest.raises(UserError, match=f"{key}: given './nowhere'"):
+        build_model(config.model, ("sad", "happy"), 15.0)
 
 
 def test_transcripts_come_from_their_own_csv(tmp_path, data):

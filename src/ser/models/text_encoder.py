@@ -114,7 +114,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
     """A pretrained (or, from scratch, random) text encoder with a new head; see `ser.models.build_model`."""
     own, tokenizer = config.text_encoder, None
     if own.from_scratch is None:
-        folder = checkpoint_folder(own.name)
+        folder = _checkpoint(own.name, "model.text_encoder.name")
         hub_config = _read_config(folder)
         tokenizer = _read_tokenizer(folder)
         _set_head(hub_config, label_names, config.head_dropout)
@@ -150,11 +150,19 @@ def load_foreign(name: str) -> TextEncoderModel:
 
 
 def read_encoder(name: str, max_tokens: int) -> tuple[PreTrainedModel, Tokens]:
-    """A text encoder without any head, by folder or hub name (a trained text_encoder's model folder too), and its frontend."""
-    folder = checkpoint_folder(name)
+    """The text encoder of a fusion, without any head, and its frontend: by hub name or folder (a trained text_encoder's too)."""
+    folder = _checkpoint(name, "model.fusion.text_encoder")
     config = _read_config(folder)
     network = _read_network(folder, config, transformers.AutoModel)
     return network.eval(), Tokens(_read_tokenizer(folder), min(max_tokens, _positions(config)))
+
+
+def _checkpoint(name: str, key: str) -> Path:
+    """`checkpoint_folder`, whose messages name the key of audio encoders, with the key that was meant here."""
+    try:
+        return checkpoint_folder(name)
+    except UserError as error:
+        raise UserError(str(error).replace("model.name", key)) from None
 
 
 def _read_config(folder: Path) -> PreTrainedConfig:
