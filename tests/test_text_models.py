@@ -13,7 +13,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from transformers import AutoModelForSequenceClassification, pipeline
 
 from checkpoints import make_text_checkpoint
-from ser import ensemble, predict, train
+from ser import check_data, ensemble, predict, train
 from ser.config import Config, build_parser, load_config, parse
 from ser.data.text_store import EMPTY, TextStore
 from ser.errors import UserError
@@ -259,6 +259,8 @@ def test_model_of_audio_refuses_a_table_of_texts_and_the_reverse(data, tmp_path,
         predict.main(["--model", str(ngrams[0]), str(tmp_path / "audio.csv")])
     with pytest.raises(UserError, match="one CSV"):
         predict.main(["--model", str(ngrams[0]), str(tmp_path / "audio.wav")])
+    with pytest.raises(UserError, match="names no audio to check"):
+        check_data.main(["--data.root", str(data)])
 
 
 @pytest.mark.parametrize(

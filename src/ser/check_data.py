@@ -17,7 +17,7 @@ from ser.data.csv_input import shown
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.store import ClipStore
 from ser.data.tables import Dataset, read_dataset
-from ser.errors import run_command
+from ser.errors import UserError, run_command
 from ser.files import write_csv
 from ser.report.tables import text_table, without_formulas
 
@@ -61,6 +61,8 @@ def check(dataset: Dataset, config) -> pd.DataFrame:
     parts = []
     for name, table in (("train", dataset.train), ("test", dataset.test)):
         if table is not None and len(table):
+            if not table.paths:
+                raise UserError(f"{dataset.root}: a table of texts names no audio to check. `ser.train` lists the texts it can't use.")
             report = ClipStore.open(table.paths, config, title=f"{name} clips").report
             report.insert(0, "part", name)
             report.insert(1, "id", table.ids)

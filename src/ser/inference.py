@@ -115,7 +115,7 @@ def _hub_folder(name: str) -> Path:
 def load_models(model: str | Path, accelerator: Accelerator) -> Iterator[tuple[str, SerModel | ClassicalModel]]:
     """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device.
 
-    Raises UserError where one can't be loaded, reads texts, or has other labels or takes its audio otherwise than the first.
+    Raises UserError where one can't be loaded, or has other labels or takes its audio otherwise than the first.
     """
     folders = model_folders(model)
     first = None
@@ -125,9 +125,13 @@ def load_models(model: str | Path, accelerator: Accelerator) -> Iterator[tuple[s
         first = first or facts
         if facts != first:
             raise UserError(f"{folder} has {facts}, but the folds before it {first}.")
-        if (takes := input_of(network.kind)) != "audio":
-            raise UserError(f"{folder} is a {network.kind} model, which takes {takes}; a model that only hears is needed here.")
         yield f"model {number}/{len(folders)}", network
+
+
+def check_hears(model: str | Path, network: SerModel | ClassicalModel) -> None:
+    """Raise UserError for a model that reads texts, where only audio can be given."""
+    if (takes := input_of(network.kind)) != "audio":
+        raise UserError(f"{model} is a {network.kind} model, which takes {takes}; a model that only hears is needed here.")
 
 
 class Waves:
@@ -157,6 +161,7 @@ class Predictor:
         self.networks = [network for _, network in load_models(model, self.accelerator)]
         self.temperature = read_temperature(model)
         first = self.networks[0]
+        check_hears(model, first)
         self.label_names, self.max_seconds, self.noise_reduction = first.label_names, first.max_seconds, first.noise_reduction
 
     @property
@@ -193,6 +198,7 @@ def predict_store(
     """The table of `predict_files`, and the store of the clips as the model heard them."""
 
     def open_for(network: SerModel | ClassicalModel) -> ClipStore:
+        check_hears(model, network)
         return ClipStore.open(files, as_in_training(network, data), "clips")
 
     probabilities, names, store = mean_probabilities(model, open_for, batch_size, precision, workers)
