@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from runs import make_run
+from runs import edit_csv, make_run
 from ser import calibrate
 from ser.calibration import expected_calibration_error, fit_temperature, read_temperature, reliability, run_folder_of, scaled
 from ser.errors import UserError
@@ -75,6 +75,22 @@ def test_the_command_leaves_a_temperature_that_the_run_its_folds_and_their_model
     for fold in range(3):
         held_out[folds == fold] = scaled(oof[folds == fold], fit_temperature(labels[folds != fold], oof[folds != fold]))
     assert result["log_loss_after"] == pytest.approx(log_loss(labels, held_out), abs=1e-6)
+
+
+def test_no_temperature_is_left_where_scaling_gains_nothing(tmp_path, capsys):
+    run = make_run(tmp_path / "run", clips=300)
+    calibrate.main([str(run)])
+    temperature = read_temperature(run)
+    for fold in range(3):  # as sure as they should be from now on
+        edit_csv(run / f"fold_{fold}" / "valid.csv", lambda table: table.assign(**_scaled_columns(table, temperature)))
+    calibrate.main([str(run)])
+    assert "gains nothing" in capsys.readouterr().out.splitlines()[-1]
+    assert not (run / "calibration.json").exists() and (run / "calibration.png").exists()
+
+
+def _scaled_columns(table, temperature):
+    columns = [name for name in table.columns if name.startswith("p_")]
+    return dict(zip(columns, scaled(table[columns].to_numpy(), temperature).T, strict=True))
 
 
 @pytest.mark.parametrize("content", [{}, {"temperature": "warm"}, {"temperature": 0}, {"temperature": 1e9}])

@@ -4,7 +4,8 @@
 
 Writes calibration.json and calibration.png into the run. From then on prediction and evaluation with that run, its folds or their model
 folders divide the log probabilities by the temperature; which emotion is the likeliest never changes for a single model. Delete
-calibration.json to go back. The figures after scaling are honest: each fold is scaled by a temperature fitted on the other folds.
+calibration.json to go back. The figures after scaling are honest: each fold is scaled by a temperature fitted on the other folds. Where the
+log loss gains nothing by that, no calibration.json is left.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ def main(argv: list[str]) -> None:
         f"n {result['n']}, temperature {result['temperature']:.3f}; expected calibration error {result['ece_before']:.3f} before, "
         f"{result['ece_after']:.3f} after; log loss {result['log_loss_before']:.3f} before, {result['log_loss_after']:.3f} after"
     )
-    print(f"made {arguments.run_folder}/{FILE} and calibration.png: prediction uses it from now on")
+    if result["gains"]:
+        print(f"made {arguments.run_folder}/{FILE} and calibration.png: prediction uses it from now on")
+    else:
+        print(f"made {arguments.run_folder}/calibration.png: scaling gains nothing here, so the confidence stays as it is")
 
 
 def calibrate(run: Run) -> dict:
-    """Fit the temperature, write calibration.json and calibration.png into the run; returns what the JSON holds.
+    """Fit the temperature, write calibration.json (where it gains) and calibration.png into the run; returns what the JSON holds.
 
     Raises UserError for a run of a single fold, whose figures after scaling couldn't be honest.
     """
@@ -53,12 +57,16 @@ def calibrate(run: Run) -> dict:
         "log_loss_after": log_loss(run.labels, cross_fitted),
         "how": "temperature scaling (Guo et al. 2017) on out-of-fold predictions; the figures after are cross-fitted by fold",
     }
+    result["gains"] = result["log_loss_after"] < result["log_loss_before"]
     panels = {
         f"before: ECE {result['ece_before']:.3f}": reliability(run.labels, run.oof),
         f"after: ECE {result['ece_after']:.3f}": reliability(run.labels, cross_fitted),
     }
     plot_reliability(panels, run.folder / "calibration.png", f"{run.folder.name}: out-of-fold confidence")
-    write_json(run.folder / FILE, result)
+    if result["gains"]:
+        write_json(run.folder / FILE, result)
+    else:
+        (run.folder / FILE).unlink(missing_ok=True)
     return result
 
 
