@@ -173,10 +173,16 @@ def test_tier_follows_from_the_rules():
     assert tier([judge_license(research, "commercial")], True, RAVDESS) == TIERS[4]
 
 
-def test_ready_list_names_specs_candidates_and_known_words_are_allowed():
+def test_ready_list_names_specs_candidates_and_known_words_are_allowed(tmp_path):
     names = [candidate.name for candidate in ready_list()]
     assert len(names) == len(set(names)) >= 13
     assert read_candidates(["librosa", "speechbrain:speechbrain/emotion-recognition-wav2vec2-IEMOCAP"])[1].license == "apache-2.0"
+    for folder in ("a/speaker", "b/speaker", "c"):
+        (tmp_path / folder).mkdir(parents=True)
+    words = [f"run:{tmp_path / folder}" for folder in ("a/speaker", "b/speaker", "c")]
+    assert [candidate.name for candidate in read_candidates(words)] == ["a/speaker", "b/speaker", "c"]
+    with pytest.raises(UserError, match="named twice"):
+        read_candidates([words[0], words[0]])
     with pytest.raises(UserError, match="candidate 'svm'"):
         read_candidates(["svm"])
 

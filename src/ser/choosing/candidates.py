@@ -43,11 +43,22 @@ def ready_list() -> list[Candidate]:
 def read_candidates(words: list[str]) -> list[Candidate]:
     """Candidates from `KIND:PLACE`, `librosa`, `opensmile` or a name of the ready list. Raises UserError naming what is allowed."""
     known = {candidate.name: candidate for candidate in ready_list()}
-    candidates = [known[word] if word in known else _from_word(word, known) for word in words]
+    candidates = _told_apart([known[word] if word in known else _from_word(word, known) for word in words])
     names = [candidate.name for candidate in candidates]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"candidates named twice: {shown(repeated)}.")
     return candidates
+
+
+def _told_apart(candidates: list[Candidate]) -> list[Candidate]:
+    """Folders of one name (X/speaker, Y/speaker) are named by as much of their path as tells them apart."""
+    parts = [Path(candidate.place).parts if candidate.name == Path(candidate.place).name else () for candidate in candidates]
+    named = []
+    for candidate, own in zip(candidates, parts, strict=True):
+        others = [other for other in parts if other and other != own]
+        length = next((n for n in range(1, len(own) + 1) if all(other[-n:] != own[-n:] for other in others)), len(own))
+        named.append(replace(candidate, name=Path(*own[-length:]).as_posix()) if own else candidate)
+    return named
 
 
 def _from_word(word: str, known: dict[str, Candidate]) -> Candidate:
