@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from ser.config import DataConfig, SpeechConfig
+from ser.data.csv_input import read_transcripts
 from ser.data.store import ClipStore
 from ser.demo.voice import make_speaker, speak
 from ser.errors import UserError
-from ser.transcripts import Dropped, Segment, Word, read_transcript, read_transcripts, transcribe
+from ser.transcripts import Dropped, Segment, Word, read_transcript, transcribe
 from ser.transcripts.whisper import Transcriber, drop_invented
 from sounds import write_wav
 from whisper import convert, write_checkpoint

@@ -121,3 +121,17 @@ def count(values: Sequence[object], noun: str) -> str:
 
 def _fold(name: str) -> str:
     return name.strip().casefold()
+
+
+def read_transcripts(path: str | Path) -> dict[str, str]:
+    """The text of each id, from a CSV `id,text` (UTF-8, with or without BOM, or cp949); empty texts stay empty.
+
+    Raises UserError for missing columns and for empty, damaged or repeated ids.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    table = read_csv_input(path)
+    ids, texts = table.required("id"), table.required("text", "transcript", "sentence")
+    check_ids(ids, path)
+    return {name: " ".join(text.split()) for name, text in zip(ids, texts, strict=True)}

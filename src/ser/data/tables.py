@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ser.config import DataConfig
-from ser.data.csv_input import CsvInput, check_ids, count, is_missing, read_csv_input, shown
+from ser.data.csv_input import CsvInput, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
 from ser.data.folders import audio_below
 from ser.data.paths import AUDIO_SUFFIXES, is_audio_name, resolve_paths
 from ser.errors import UserError
@@ -129,8 +129,6 @@ def with_transcripts(table: Table, config: DataConfig) -> Table:
     """
     if config.transcripts is None:
         return table
-    from ser.transcripts import read_transcripts
-
     text_of = read_transcripts(config.transcripts)
     if len(table) and not text_of.keys() & set(table.ids):
         raise UserError(

@@ -1,7 +1,7 @@
 """What was said and when: read from files that others made, or heard by faster-whisper."""
 
-from ser.transcripts.reading import read_transcript, read_transcripts
+from ser.transcripts.reading import read_transcript
 from ser.transcripts.segments import Dropped, Segment, Transcript, Word
 from ser.transcripts.whisper import transcribe
 
-__all__ = ["Dropped", "Segment", "Transcript", "Word", "read_transcript", "read_transcripts", "transcribe"]
+__all__ = ["Dropped", "Segment", "Transcript", "Word", "read_transcript", "transcribe"]

@@ -1,4 +1,4 @@
-"""Transcripts that somebody else made: subtitles (SRT, VTT, ASS), WhisperX JSON, and CSV `id,text`."""
+"""Transcripts that somebody else made: subtitles (SRT, VTT, ASS) and WhisperX JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import re
 from pathlib import Path
 
-from ser.data.csv_input import check_ids, decode_text, read_csv_input, shown
+from ser.data.csv_input import decode_text, shown
 from ser.errors import UserError
 from ser.transcripts.segments import Segment, Word
 
@@ -40,20 +40,6 @@ def read_transcript(path: str | Path) -> list[Segment]:
                 "times must not be negative, and no end before its start."
             )
     return sorted(segments, key=lambda segment: segment.start)
-
-
-def read_transcripts(path: str | Path) -> dict[str, str]:
-    """The text of each id, from a CSV `id,text` (UTF-8, with or without BOM, or cp949); empty texts stay empty.
-
-    Raises UserError for missing columns and for empty, damaged or repeated ids.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file.")
-    table = read_csv_input(path)
-    ids, texts = table.required("id"), table.required("text", "transcript", "sentence")
-    check_ids(ids, path)
-    return {name: " ".join(text.split()) for name, text in zip(ids, texts, strict=True)}
 
 
 def _read_subtitles(path: Path, text: str, kind: str) -> list[Segment]:
