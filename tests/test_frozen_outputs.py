@@ -46,6 +46,7 @@ def computed(monkeypatch):
 
 def model_of(tmp_path, kind, **settings):
     folder = make_checkpoint(tmp_path / kind, kind)
+    torch.manual_seed(0)  # a head whose answers differ enough to be compared
     model = build_model(ModelConfig(name=str(folder), freeze="encoder", head_dropout=0.3, **settings), LABELS, 4.0).eval()
     (model.network if model.head is None else model.head).classifier.weight.data *= 50
     return model

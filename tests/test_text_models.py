@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from transformers import AutoModelForSequenceClassification, pipeline
 
 from checkpoints import make_text_checkpoint
@@ -18,7 +20,8 @@ from ser.config import Config, build_parser, load_config, parse
 from ser.data.text_store import EMPTY, TextStore
 from ser.errors import UserError
 from ser.files import read_json, write_csv
-from ser.models import build_model, load_model
+from ser.models import build_model, emotion_words, load_model
+from ser.models.emotion_words import EmotionWords, read_emotion_words
 from ser.models.text_tokens import learn_tokenizer
 from ser.runs import read_run
 from ser.training.run import open_run
@@ -98,6 +101,29 @@ def test_interrupted_training_ends_byte_identical(data, tmp_path):
     assert compare(tmp_path / "whole", tmp_path / "pieces") == []
 
 
+def shares(text):
+    """By hand: an emotion's words in the text, by one more than the words of all emotions."""
+    table = pd.read_csv(Path(emotion_words.__file__).parents[1] / "text" / "emotion_words.csv", index_col="emotion")["words"]
+    found = {emotion: len([word for word in words.split() if word in text.replace(" ", "")]) for emotion, words in table.items()}
+    return {emotion: count / (1 + sum(found.values())) for emotion, count in found.items()}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_emotion_words_are_counted_whatever_blanks_and_letters_form(form):
+    text = "오늘 너무 무섭 고 안타 깝다"
+    words = EmotionWords(read_emotion_words(), 1.0)
+    assert shares(text) == {"angry": 0, "disgust": 0, "fear": 1 / 3, "happy": 0, "sad": 1 / 3, "surprise": 0}
+    counted = words.transform([unicodedata.normalize(form, text), "nothing Korean"]).toarray()
+    np.testing.assert_allclose(counted, [list(shares(text).values()), [0] * 6])
+
+
+def test_texts_without_any_emotion_word_are_told_by_their_ngrams():
+    store = TextStore(["good good day", "so very good", "bad bad day", "so very bad"] * 3)
+    model = build_model(Config().model.__class__(kind="text_ngrams"), ("happy", "sad"), 15.0)
+    model.fit(store, np.arange(12), np.array([0, 0, 1, 1] * 3), None, 0)
+    assert model.predict(store, np.arange(4)).argmax(1).tolist() == [0, 0, 1, 1]
+
+
 def test_ngrams_equal_scikit_learns_pipeline(ngrams, data):
     folder, _ = ngrams
     table = pd.read_csv(data / "train.csv")
@@ -109,8 +135,10 @@ def test_ngrams_equal_scikit_learns_pipeline(ngrams, data):
         (str(i), TfidfVectorizer(analyzer=analyzer, ngram_range=sizes, preprocessor=prepare, min_df=2, sublinear_tf=True))
         for i, (analyzer, sizes, prepare) in enumerate(views)
     ]
+    words = make_pipeline(FunctionTransformer(lambda texts: [list(shares(text).values()) for text in texts]), StandardScaler())
+    weights = {str(i): 3**-0.5 for i in range(3)} | {"words": 0.05}
     ridge = make_pipeline(
-        FeatureUnion(vectorizers, transformer_weights={str(i): 3**-0.5 for i in range(3)}), RidgeClassifier(2.0, class_weight="balanced")
+        FeatureUnion([*vectorizers, ("words", words)], transformer_weights=weights), RidgeClassifier(2.0, class_weight="balanced")
     )
     expected = ridge.fit(table["text"][inside], run.labels[inside]).decision_function(table["text"][~inside])
     logs = np.log(run.oof[~inside])

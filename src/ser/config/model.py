@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ser.config.ranges import HalfOpenUnit, PlainValue
 from ser.errors import UserError
@@ -91,12 +91,15 @@ class TextEncoderConfig:
 
 @dataclass
 class TextNgramsConfig:
-    """n-grams of letters and of their parts (jamo), and ridge regression. It is fitted in one go: the section train isn't read."""
+    """n-grams of letters and of their parts (jamo), emotion words, and ridge regression. It is fitted in one go: the section train
+    isn't read."""
 
     least_texts: PositiveInt = 2
     """n-grams in fewer texts are left out."""
     alpha: PositiveFloat = 2.0
     """Regularisation; more is smoother."""
+    word_weight: NonNegativeFloat = 0.05
+    """Weight of the emotions' shares of a Korean list of emotion words; 0 leaves them out."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
-"""n-grams of letters and ridge regression: the text baseline that needs no download and no GPU.
+"""n-grams of letters, emotion words and ridge regression: the text baseline that needs no download and no GPU.
 
-The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams of each view) and `weights.safetensors`.
+The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams of each view), `emotion_words.json` and
+`weights.safetensors`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold
 
@@ -16,12 +18,14 @@ from ser.audio import SAMPLE_RATE
 from ser.config import ModelConfig, TextNgramsConfig, as_plain
 from ser.data.text_store import TextStore
 from ser.errors import UserError
-from ser.files import atomic_folder, write_json
+from ser.files import atomic_folder, read_json, write_json
 from ser.models.base import CARD
 from ser.models.classifiers import fit_sharpness, softmax
+from ser.models.emotion_words import EmotionWords, read_emotion_words
 from ser.models.ngram_views import NgramViews
 
 WEIGHTS = "weights.safetensors"
+WORDS = "emotion_words.json"
 INNER_FOLDS = 3
 NEVER = -10.0
 """Score of a label that the training part lacks; those of the others lie around -1 and 1."""
@@ -38,6 +42,7 @@ class TextNgrams:
     def __init__(self, config: TextNgramsConfig, label_names: Sequence[str], max_seconds: float):
         self.config, self.label_names, self.max_seconds = config, tuple(label_names), float(max_seconds)
         self.views = NgramViews(config.least_texts)
+        self.words = EmotionWords(read_emotion_words(), config.word_weight)
         self.weights = np.zeros((0, len(self.label_names)))
         self.bias = np.zeros(len(self.label_names))
         self.sharpness = 1.0
@@ -91,7 +96,9 @@ class TextNgrams:
                 "sharpness": self.sharpness,
             }
             write_json(temporary / CARD, card)
-            save_file({**self.views.write(temporary), "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
+            write_json(temporary / WORDS, self.words.words)  # with the model, so that another list changes no old answer
+            words = {"words.mean": self.words.mean, "words.deviation": self.words.deviation}
+            save_file({**self.views.write(temporary), **words, "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
 
     def to(self, device: object) -> TextNgrams:
         """The same model: it has no tensors to move, and stays on the CPU."""
@@ -102,7 +109,7 @@ class TextNgrams:
         return self
 
     def _fit(self, texts: Sequence[str], labels: np.ndarray) -> None:
-        features = self.views.fit_transform(texts)
+        features = sparse.hstack([self.views.fit_transform(texts), self.words.fit_transform(texts)], format="csr")
         classifier = RidgeClassifier(alpha=self.config.alpha, class_weight="balanced", solver="sparse_cg").fit(features, labels)
         weights, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
         if len(classifier.classes_) == 2:  # one score, positive for the second
@@ -112,7 +119,7 @@ class TextNgrams:
         self.weights[:, classifier.classes_], self.bias[classifier.classes_] = weights.T, bias
 
     def _scores(self, texts: Sequence[str]) -> np.ndarray:
-        return self.views.transform(texts) @ self.weights + self.bias
+        return sparse.hstack([self.views.transform(texts), self.words.transform(texts)], format="csr") @ self.weights + self.bias
 
     def _probabilities(self, texts: Sequence[str]) -> np.ndarray:
         return softmax(self._scores(texts), self.sharpness) if texts else np.zeros((0, len(self.label_names)))
@@ -143,6 +150,8 @@ def load(folder: Path, card: dict) -> TextNgrams:
         model.sharpness = float(card["sharpness"])
         tensors = load_file(folder / WEIGHTS)
         model.views.read(folder, tensors)
+        model.words = EmotionWords(read_json(folder / WORDS), model.config.word_weight)
+        model.words.mean, model.words.deviation = tensors["words.mean"], tensors["words.deviation"]
         model.weights, model.bias = tensors["weights"], tensors["bias"]
         model._probabilities(["가"])
     except Exception as error:  # a damaged file fails in many ways; nothing but data is read
