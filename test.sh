@@ -8,4 +8,4 @@ say "ruff"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 say "pytest"
-exec "$PYTHON" -m pytest "$@"
+exec "$PYTHON" -m pytest -n 2 --dist loadfile "$@" # two files at a time
