@@ -53,8 +53,8 @@ def open_speechbrain(folder: str | Path) -> SpeechBrainModel:
         pickled = sorted(path.name for pattern in ("*.ckpt", "*.pt", "*.bin", "*.pth") for path in folder.glob(pattern))
         hint = f" It holds {', '.join(pickled)}, pickles, which aren't opened because they can run code." if pickled else ""
         raise UserError(
-            f"speechbrain:{folder} lacks {', '.join(lacking)}.{hint} Where you trust its author, convert each once: "
-            "`torch.load(FILE, weights_only=True)`, then safetensors.torch.save_file."
+            f"speechbrain:{folder} lacks {', '.join(lacking)}.{hint} Where you trust its author, convert each once "
+            "with torch (weights_only) and safetensors.torch.save_file."
         )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ser.audio import SAMPLE_RATE
@@ -38,7 +38,7 @@ from ser.models.frontends import (
     whisper_seconds,
 )
 from ser.models.pooling import AttentiveHead
-from ser.models.pretrained import canonical_names, labels_of, quiet, set_labels, short, some
+from ser.models.pretrained import canonical_names, labels_of, load_network, quiet, read_config, set_labels, short, some
 from ser.models.regularization import add_layer_drop, set_spec_augment, spec_augment
 from ser.models.scratch import scratch_config
 
@@ -127,7 +127,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
     """A pretrained (or, from scratch, random) encoder with a new head; see `ser.models.build_model`."""
     if config.from_scratch is None:
         folder = checkpoint_folder(config.name)
-        hub_config = _read_config(folder)
+        hub_config = read_config(folder, MODEL_TYPES, "audio encoders")
         extractor = read_extractor(folder, hub_config)
     else:
         folder = None
@@ -170,7 +170,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
 
 def load(folder: Path, card: dict) -> EncoderModel:
     """Open what `EncoderModel.save` wrote."""
-    config = _read_config(folder)
+    config = read_config(folder, MODEL_TYPES, "audio encoders")
     extractor = read_extractor(folder, config)
     names = tuple(card["label_names"])
     if card.get("head") == "mean":
@@ -195,26 +195,12 @@ def load_foreign(name: str) -> EncoderModel:
     folder = checkpoint_folder(name)
     if card := read_card(folder):
         return load(folder, card)
-    config = _read_config(folder)
+    config = read_config(folder, MODEL_TYPES, "audio encoders")
     if config.problem_type == "regression" or config.num_labels < 2:
         raise UserError(f"{name} predicts {config.num_labels} value(s) ({config.problem_type or 'one label'}), not emotion classes.")
     extractor = read_extractor(folder, config)
     seconds = extractor.chunk_length if config.model_type == "whisper" else FOREIGN_MAX_SECONDS
     return EncoderModel(_read_network(folder, config), None, extractor, canonical_names(labels_of(config)), seconds)
-
-
-def _read_config(folder: Path) -> PreTrainedConfig:
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # each config class has checks and exceptions of its own
-        raise UserError(f"{folder}/config.json can't be used: {short(error)}") from None
-    if config.model_type not in MODEL_TYPES:
-        raise UserError(f"{folder} is a {config.model_type} checkpoint; audio encoders known here are {', '.join(MODEL_TYPES)}.")
-    if getattr(config, "quantization_config", None) is not None:
-        raise UserError(f"{folder} is quantised, which can't be trained. Take the checkpoint it was made from.")
-    # A checkpoint can name an attention kernel on the hub here, which transformers would fetch and run.
-    config._attn_implementation = None
-    return config
 
 
 def _read_network(folder: Path, config: PreTrainedConfig, new_head: bool = False, head: bool = True) -> PreTrainedModel:
@@ -223,20 +209,7 @@ def _read_network(folder: Path, config: PreTrainedConfig, new_head: bool = False
         network_class = transformers.AutoModelForAudioClassification
     else:
         network_class = WhisperEncoder if config.model_type == "whisper" else transformers.AutoModel
-    try:
-        with quiet():
-            network, report = network_class.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder} can't be loaded: {short(error)}") from None
+    network, report = load_network(network_class, folder, config)
     _check_report(folder, network, report, new_head)
     return network
 

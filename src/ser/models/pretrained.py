@@ -1,15 +1,51 @@
-"""What every network of transformers needs, whatever it takes: its labels, and messages without the library's own noise."""
+"""What every network of transformers needs, whatever it takes: reading it without running a stranger's code, its labels, quiet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+import torch
 import transformers
-from transformers import PreTrainedConfig
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ser.errors import UserError
 from ser.labels import canonical
+
+
+def read_config(folder: Path, model_types: Collection[str], kind: str) -> PreTrainedConfig:
+    """The config of a checkpoint's folder. Raises UserError unless it is of one of these types (`kind` names them) and can be trained."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # each config class has checks and exceptions of its own
+        raise UserError(f"{folder}/config.json can't be used: {short(error)}") from None
+    if config.model_type not in model_types:
+        raise UserError(f"{folder} is a {config.model_type} checkpoint; {kind} known here are {', '.join(model_types)}.")
+    if getattr(config, "quantization_config", None) is not None:
+        raise UserError(f"{folder} is quantised, which can't be trained. Take the checkpoint it was made from.")
+    # A checkpoint can name an attention kernel on the hub here, which transformers would fetch and run.
+    config._attn_implementation = None
+    return config
+
+
+def load_network(network_class: type, folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict]:
+    """The network in float32 from safetensors, and transformers' report of the weights it lacks, to be judged. Raises UserError."""
+    try:
+        with quiet():
+            return network_class.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder} can't be loaded: {short(error)}") from None
 
 
 def set_labels(config: PreTrainedConfig, label_names: Sequence[str]) -> None:
@@ -38,7 +74,7 @@ def canonical_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' bars for files and its table of missing weights; `_check_report` judges those."""
+    """Without transformers' bars for files and its table of missing weights; whoever loads judges those."""
     settings = transformers.utils.logging
     level, bar = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ser.config import ModelConfig
 from ser.data.tables import Voice
@@ -23,7 +22,7 @@ from ser.errors import UserError
 from ser.models import TEXT_TYPES
 from ser.models.base import SerModel, read_card
 from ser.models.checkpoints import checkpoint_folder
-from ser.models.pretrained import canonical_names, labels_of, quiet, set_labels, short, some
+from ser.models.pretrained import canonical_names, labels_of, load_network, quiet, read_config, set_labels, short, some
 from ser.models.scratch import scratch_config
 from ser.models.text_tokens import learn_tokenizer
 
@@ -115,7 +114,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
     own, tokenizer = config.text_encoder, None
     if own.from_scratch is None:
         folder = _checkpoint(own.name, "model.text_encoder.name")
-        hub_config = _read_config(folder)
+        hub_config = read_config(folder, TEXT_TYPES, "text encoders")
         tokenizer = _read_tokenizer(folder)
         _set_head(hub_config, label_names, config.head_dropout)
         network = _read_network(folder, hub_config, new_head=True)
@@ -130,7 +129,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
 
 def load(folder: Path, card: dict) -> TextEncoderModel:
     """Open what `TextEncoderModel.save` wrote."""
-    config = _read_config(folder)
+    config = read_config(folder, TEXT_TYPES, "text encoders")
     names = tuple(card["label_names"])
     if names != labels_of(config):
         raise UserError(f"{folder}: ser_model.json and config.json name different labels: {names} and {labels_of(config)}.")
@@ -142,7 +141,7 @@ def load_foreign(name: str) -> TextEncoderModel:
     folder = checkpoint_folder(name)
     if card := read_card(folder):
         return load(folder, card)
-    config = _read_config(folder)
+    config = read_config(folder, TEXT_TYPES, "text encoders")
     if config.problem_type == "regression" or config.num_labels < 2:
         raise UserError(f"{name} predicts {config.num_labels} value(s) ({config.problem_type or 'one label'}), not emotion classes.")
     names = canonical_names(labels_of(config))
@@ -152,7 +151,7 @@ def load_foreign(name: str) -> TextEncoderModel:
 def read_encoder(name: str, max_tokens: int) -> tuple[PreTrainedModel, Tokens]:
     """The text encoder of a fusion, without any head, and its frontend: by hub name or folder (a trained text_encoder's too)."""
     folder = _checkpoint(name, "model.fusion.text_encoder")
-    config = _read_config(folder)
+    config = read_config(folder, TEXT_TYPES, "text encoders")
     network = _read_network(folder, config, transformers.AutoModel)
     return network.eval(), Tokens(_read_tokenizer(folder), min(max_tokens, _positions(config)))
 
@@ -163,20 +162,6 @@ def _checkpoint(name: str, key: str) -> Path:
         return checkpoint_folder(name)
     except UserError as error:
         raise UserError(str(error).replace("model.name", key)) from None
-
-
-def _read_config(folder: Path) -> PreTrainedConfig:
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # each config class has checks and exceptions of its own
-        raise UserError(f"{folder}/config.json can't be used: {short(error)}") from None
-    if config.model_type not in TEXT_TYPES:
-        raise UserError(f"{folder} is a {config.model_type} checkpoint; text encoders known here are {', '.join(TEXT_TYPES)}.")
-    if getattr(config, "quantization_config", None) is not None:
-        raise UserError(f"{folder} is quantised, which can't be trained. Take the checkpoint it was made from.")
-    # A checkpoint can name an attention kernel on the hub here, which transformers would fetch and run.
-    config._attn_implementation = None
-    return config
 
 
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -196,20 +181,7 @@ def _read_network(
     folder: Path, config: PreTrainedConfig, network_class: type = transformers.AutoModelForSequenceClassification, new_head: bool = False
 ) -> PreTrainedModel:
     """The network in float32 from safetensors, refused unless all of its weights are there (but for a new head's, and a pooler's)."""
-    try:
-        with quiet():
-            network, report = network_class.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder} can't be loaded: {short(error)}") from None
+    network, report = load_network(network_class, folder, config)
     missing = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if new_head:
         missing = [key for key in missing if key.startswith(f"{network.base_model_prefix}.") and ".pooler." not in key]
