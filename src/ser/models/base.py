@@ -30,6 +30,16 @@ class Frontend(Protocol):
         """Pad prepared clips to one batch, the keyword arguments of `SerModel.forward`."""
 
 
+class Described(Protocol):
+    """What is told of every model, trained or fitted, on its card."""
+
+    kind: str
+    label_names: tuple[str, ...]
+    max_seconds: float
+    exact_length: bool
+    noise_reduction: bool
+
+
 class SerModel(nn.Module, ABC):
     """A network that turns a batch of clips into one logit per label.
 
@@ -95,15 +105,19 @@ class SerModel(nn.Module, ABC):
     def save(self, folder: str | Path) -> None:
         """Write the network to a folder, all of it or nothing, with a card that says what it is and how to load it."""
         with atomic_folder(folder) as temporary:
-            card = {
-                "kind": self.kind,
-                "label_names": self.label_names,
-                "max_seconds": self.max_seconds,
-                "sampling_rate": SAMPLE_RATE,
-                "exact_length": self.exact_length,
-                "noise_reduction": self.noise_reduction,
-            }
-            write_json(temporary / CARD, card | self._write(temporary))
+            write_json(temporary / CARD, card_of(self) | self._write(temporary))
+
+
+def card_of(model: Described) -> dict:
+    """What the card of every kind of model says, whether trained or fitted."""
+    return {
+        "kind": model.kind,
+        "label_names": model.label_names,
+        "max_seconds": model.max_seconds,
+        "sampling_rate": SAMPLE_RATE,
+        "exact_length": model.exact_length,
+        "noise_reduction": model.noise_reduction,
+    }
 
 
 def read_card(folder: str | Path) -> dict | None:

@@ -13,14 +13,13 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from tqdm import tqdm
 
-from ser.audio import SAMPLE_RATE
 from ser.config import ClassicalConfig, ModelConfig, as_plain
 from ser.data.store import ClipStore
 from ser.errors import UserError
 from ser.features import SOURCES, load_features
 from ser.features.alignment import aligned_features, learn_template
 from ser.files import atomic_folder, write_json
-from ser.models.base import CARD
+from ser.models.base import CARD, card_of
 from ser.models.classifiers import fit_sharpness, softmax
 from ser.models.speaker_classifier import SpeakerClassifier
 from ser.speakers import SpeakerNormalizer, SpeakerSpace
@@ -109,13 +108,7 @@ class ClassicalModel:
         from skops.io import dump
 
         with atomic_folder(folder) as temporary:
-            card = {
-                "kind": self.kind,
-                "label_names": self.label_names,
-                "max_seconds": self.max_seconds,
-                "sampling_rate": SAMPLE_RATE,
-                "exact_length": self.exact_length,
-                "noise_reduction": self.noise_reduction,
+            card = card_of(self) | {
                 "settings": as_plain(self.config),
                 "sharpness": self.sharpness,
                 "speakers": self.chain.speakers,

@@ -14,12 +14,11 @@ from scipy import sparse
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold
 
-from ser.audio import SAMPLE_RATE
 from ser.config import ModelConfig, TextNgramsConfig, as_plain
 from ser.data.text_store import TextStore
 from ser.errors import UserError
 from ser.files import atomic_folder, read_json, write_json
-from ser.models.base import CARD
+from ser.models.base import CARD, card_of
 from ser.models.classifiers import fit_sharpness, softmax
 from ser.models.emotion_words import EmotionWords, read_emotion_words
 from ser.models.ngram_views import NgramViews
@@ -86,12 +85,7 @@ class TextNgrams:
         from safetensors.numpy import save_file
 
         with atomic_folder(folder) as temporary:
-            card = {
-                "kind": self.kind,
-                "label_names": self.label_names,
-                "max_seconds": self.max_seconds,
-                "sampling_rate": SAMPLE_RATE,
-                "exact_length": self.exact_length,
+            card = card_of(self) | {
                 "settings": as_plain(self.config),
                 "sharpness": self.sharpness,
             }
