@@ -12,8 +12,8 @@ from dataclasses import fields
 import numpy as np
 
 from ser.audio import SAMPLE_RATE
-from ser.augment import Augmenter
 from ser.config import AugmentConfig
+from ser.data.augmentation import Augmenter
 
 SECONDS = 2.5  # mean length of a clip of the competition
 

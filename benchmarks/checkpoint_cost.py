@@ -6,7 +6,7 @@
 First the demo's own training, with a stopwatch on everything that is written for a resume. It is shorter than the interval, so
 it has one checkpoint per fold and no more. Then a network of wav2vec2-base's size (and -large's) with random weights: one
 optimizer step to fill AdamW's state, and the seconds of a checkpoint, against the time between two of them. A slow disk makes
-checkpoints rarer (`ser.training.loop.LARGEST_SHARE`), so their share stays under 3 % on any.
+checkpoints rarer (`ser.train.loop.LARGEST_SHARE`), so their share stays under 3 % on any.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pathlib import Path
 import torch
 
 from ser.config import Config, ModelConfig, TrainConfig, load_config
-from ser.demo.folder import make_demo
-from ser.models import build_model
-from ser.training.checkpoint import Checkpoints
-from ser.training.fold import train_fold
-from ser.training.loop import LARGEST_SHARE
-from ser.training.optimizer import build_optimizer
-from ser.training.run import open_run
-from ser.training.stopping import Stopper
+from ser.make_demo.folder import make_demo
+from ser.models.registry import build_model
+from ser.train.checkpoint import Checkpoints
+from ser.train.experiment import open_run
+from ser.train.fold import train_fold
+from ser.train.loop import LARGEST_SHARE
+from ser.train.optimizer import build_optimizer
+from ser.train.signals import Stopper
 
 LABELS = ("angry", "fear", "sad", "disgust", "neutral", "happy")
 SIZES = {

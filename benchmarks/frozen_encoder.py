@@ -20,11 +20,11 @@ from ser.config import DataConfig, ModelConfig
 from ser.data.batches import PreparedClips, load_batches, training_groups
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset
-from ser.demo.folder import make_demo
-from ser.device import make_accelerator
-from ser.models import build_model
+from ser.make_demo.folder import make_demo
 from ser.models.base import SerModel
-from ser.models.frozen_outputs import FrozenHead, OutputStore, cached_outputs, outputs_folder
+from ser.models.encoder.frozen_outputs import FrozenHead, OutputStore, cached_outputs, outputs_folder
+from ser.models.registry import build_model
+from ser.runtime.device import make_accelerator
 
 LABELS = ("angry", "fear", "sad", "disgust", "neutral", "happy")
 

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CONFIG_MAPPING, AutoModelForAudioClassification
 
 from ser.config import ModelConfig
-from ser.models import build_model
+from ser.models.registry import build_model
 
 LABELS = ("angry", "fear", "sad", "disgust", "neutral", "happy")
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}

@@ -24,9 +24,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
+sys.path[:0] = [str(Path(__file__).parent / "fixtures"), str(Path(__file__).parents[1] / "src")]
 
-from ser import ensemble  # noqa: E402 - found by the path above
+from ser.ensemble import __main__ as ensemble  # noqa: E402 - found by the path above
 from tiny import make_tiny_data, write_tiny_config  # noqa: E402
 
 DIFFER_BY_NATURE = ("timing.csv", "config.yaml")

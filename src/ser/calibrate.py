@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ser.calibration import FILE, expected_calibration_error, fit_temperature, reliability, scaled
 from ser.config import build_parser, parse
-from ser.errors import UserError, run_command
-from ser.files import write_json
-from ser.metrics import log_loss
-from ser.report.evaluation import plot_reliability
-from ser.runs import Run, read_run
+from ser.evaluate.report import plot_reliability
+from ser.inference.runs import Run, read_run
+from ser.runtime.errors import UserError, run_command
+from ser.runtime.files import write_json
+from ser.scoring.calibration import FILE, expected_calibration_error, fit_temperature, reliability, scaled
+from ser.scoring.metrics import log_loss
 
 
 def main(argv: list[str]) -> None:

@@ -17,9 +17,9 @@ from ser.data.csv_input import shown
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.store import ClipStore
 from ser.data.tables import Dataset, read_dataset
-from ser.errors import UserError, run_command
-from ser.files import write_csv
 from ser.report.tables import text_table, without_formulas
+from ser.runtime.errors import UserError, run_command
+from ser.runtime.files import write_csv
 
 EXIT_UNUSABLE = 1
 LISTED = 20  # unusable files named on the screen; the table has all

@@ -19,11 +19,11 @@ from ser.config import DataConfig, build_parser, parse
 from ser.data.csv_input import shown
 from ser.data.inputs import Input
 from ser.data.tables import Table, read_clips, read_paths
-from ser.errors import UserError, run_command
-from ser.files import write_csv, write_json
-from ser.inference import predict_files
+from ser.inference.prediction import predict_files
+from ser.inference.texts import input_of_model, predict_table
 from ser.report.tables import without_formulas
-from ser.text.prediction import input_of_model, predict_table
+from ser.runtime.errors import UserError, run_command
+from ser.runtime.files import write_csv, write_json
 
 SHOWN = 20
 

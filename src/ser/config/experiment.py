@@ -11,7 +11,7 @@ from ser.config.augment import AugmentConfig
 from ser.config.data import DataConfig, FoldsConfig
 from ser.config.model import ModelConfig
 from ser.config.training import RunConfig, TrackingConfig, TrainConfig
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Literal
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ser.config.ranges import HalfOpenUnit, PlainValue
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 
 
 @dataclass

@@ -17,8 +17,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader, set_parsing_settings
 
 from ser.config.experiment import Config
-from ser.errors import UserError
-from ser.files import write_text
+from ser.runtime.errors import UserError
+from ser.runtime.files import write_text
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 

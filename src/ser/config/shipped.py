@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import ser
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 
 
 def shipped_config(name: str) -> Path:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ser.augment import Augmenter
+from ser.data.augmentation import Augmenter
 from ser.data.inputs import Store
 from ser.data.tables import Voice
-from ser.seeds import seed_of
+from ser.runtime.seeds import seed_of
 
 LARGEST_POOL = 50
 """Groups sorted by length together: more saves padding, fewer mixes better (1 % padding at 50, FACTS of the field 23 % unsorted)."""

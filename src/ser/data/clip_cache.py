@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.files import atomic_path
+from ser.runtime.files import atomic_path
 
 CLIPS_PER_FILE = 32
 

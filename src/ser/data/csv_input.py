@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 
 # What pandas, Excel and databases write for "no value"; compared in lower case without blanks around it.
 MISSING = {"", "nan", "na", "n/a", "<na>", "null", "none", "#n/a"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ser.data.csv_input import count, shown
 from ser.data.paths import is_audio_name
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 
 
 def audio_below(root: Path, allow_outside: bool) -> list[str]:

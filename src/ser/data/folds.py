@@ -17,9 +17,9 @@ from ser.config import FoldsConfig
 from ser.data.csv_input import check_ids, count, read_csv_input, shown
 from ser.data.tables import Table
 from ser.data.text_groups import text_groups
-from ser.errors import UserError
-from ser.files import write_csv
-from ser.seeds import seed_of
+from ser.runtime.errors import UserError
+from ser.runtime.files import write_csv
+from ser.runtime.seeds import seed_of
 
 
 def make_folds(train: Table, config: FoldsConfig, seed: int, label_names: Sequence[str] = ()) -> tuple[np.ndarray, str]:

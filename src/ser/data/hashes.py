@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser.audio.decoding import stat_regular
-from ser.files import write_csv
+from ser.runtime.files import write_csv
 
 # A file changed within the clock's resolution of its hashing could keep its times: too young ones are hashed every time.
 SETTLED_SECONDS = 2.0

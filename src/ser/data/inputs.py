@@ -11,7 +11,7 @@ from ser.config import DataConfig
 from ser.data.store import ClipStore
 from ser.data.tables import Table
 from ser.data.text_store import TextStore, UtteranceStore
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 
 Input = Literal["audio", "text", "audio and text"]
 Store = ClipStore | TextStore | UtteranceStore

@@ -25,8 +25,8 @@ from ser.audio.decoding import extension, unopened
 from ser.config import DataConfig
 from ser.data.hashes import hash_files
 from ser.data.tables import Voice
-from ser.errors import UserError
-from ser.files import atomic_folder, write_csv
+from ser.runtime.errors import UserError
+from ser.runtime.files import atomic_folder, write_csv
 
 FORMAT = 1  # raise it when decoding changes what a file becomes
 FACTS = ["status", "notes", "detail", "seconds", "source_rate", "source_channels", "peak_db", "rms_db"]

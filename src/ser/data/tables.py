@@ -18,9 +18,9 @@ import pandas as pd
 from ser.config import DataConfig
 from ser.data.csv_input import CsvInput, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
 from ser.data.folders import audio_below
+from ser.data.labels import EMOTIONS, canonical, describe_order, is_emotion, label_set
 from ser.data.paths import AUDIO_SUFFIXES, is_audio_name, resolve_paths
-from ser.errors import UserError
-from ser.labels import EMOTIONS, canonical, describe_order, is_emotion, label_set
+from ser.runtime.errors import UserError
 
 GENDERS = {"female": ("female", "f", "여성", "여"), "male": ("male", "m", "남성", "남")}
 

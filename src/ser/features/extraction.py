@@ -36,7 +36,7 @@ class Source:
 
 
 SOURCES = {
-    "voice": Source("ser.features.voice", "extract", 1, ("functionals", "timbre", "contents")),
+    "voice": Source("ser.features.own_statistics", "extract", 1, ("functionals", "timbre", "contents")),
     "librosa": Source("ser.features.librosa_statistics", "extract", 1, ("librosa",)),
     "egemaps": Source("ser.features.opensmile_sets", "egemaps", 1, ("egemaps",)),
     "compare": Source("ser.features.opensmile_sets", "compare", 1, ("compare",)),

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 import numpy as np
 
 from ser.audio import SAMPLE_RATE
-from ser.errors import UserError
 from ser.features.trim import trim
+from ser.runtime.errors import UserError
 
 
 def check_installed() -> None:

@@ -9,13 +9,13 @@
 Each call is a short way into what the commands use too; docs/korean.md describes them.
 """
 
-from ser.korean.data import SpeechEmotionDataset, load_dataset_from_directory
-from ser.korean.evaluation import ModelEvaluator
+from ser.korean.dataset import SpeechEmotionDataset, load_dataset_from_directory
+from ser.korean.engine import InferenceEngine, Prediction, create_inference_engine
+from ser.korean.evaluator import ModelEvaluator
 from ser.korean.history import plot_training_history
-from ser.korean.inference import InferenceEngine, Prediction, create_inference_engine
 from ser.korean.logs import setup_logging
 from ser.korean.preprocessing import AudioPreprocessor
-from ser.korean.training import EmotionTrainer, create_trainer
+from ser.korean.trainer import EmotionTrainer, create_trainer
 
 __all__ = [
     "AudioPreprocessor",

@@ -8,8 +8,8 @@ from typing import TypedDict
 
 import pandas as pd
 
-from ser.errors import UserError
-from ser.report import plot_history
+from ser.report.pictures import plot_history
+from ser.runtime.errors import UserError
 
 COLUMNS = {
     "train_loss": "train_loss",

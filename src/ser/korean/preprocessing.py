@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ser.audio import SAMPLE_RATE, decode_all, to_float
-from ser.augment import Augmenter
 from ser.config import AugmentConfig
-from ser.errors import UserError
-from ser.korean.data import recipe_augmentation
+from ser.data.augmentation import Augmenter
+from ser.korean.dataset import recipe_augmentation
+from ser.runtime.errors import UserError
 
 
 class AudioPreprocessor:

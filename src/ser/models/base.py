@@ -14,8 +14,8 @@ from torch import nn
 
 from ser.audio import SAMPLE_RATE
 from ser.data.tables import Voice
-from ser.errors import UserError
-from ser.files import atomic_folder, write_json
+from ser.runtime.errors import UserError
+from ser.runtime.files import atomic_folder, write_json
 
 CARD = "ser_model.json"
 

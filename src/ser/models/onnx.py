@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ser.errors import UserError
+from ser.features.spectral import Spectrum
 from ser.models.base import Frontend, SerModel
-from ser.models.frames import FrameFrontend
-from ser.models.frontends import LogMel, Waveform
-from ser.models.standards import Standards
-from ser.spectral import Spectrum
+from ser.models.encoder.frontends import LogMel, Waveform
+from ser.models.frames.frames import FrameFrontend
+from ser.models.frames.standards import Standards
+from ser.runtime.errors import UserError
 
 if TYPE_CHECKING:
     import onnxruntime

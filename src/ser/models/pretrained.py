@@ -11,8 +11,8 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from ser.errors import UserError
-from ser.labels import canonical
+from ser.data.labels import canonical
+from ser.runtime.errors import UserError
 
 
 def read_config(folder: Path, model_types: Collection[str], kind: str) -> PreTrainedConfig:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser.files import atomic_path
-from ser.metrics import confusion_matrix
+from ser.runtime.files import atomic_path
+from ser.scoring.metrics import confusion_matrix
 
 TRAIN_COLOUR, VALID_COLOUR, F1_COLOUR, UAR_COLOUR = "#7f7f7f", "#1f77b4", "#2ca02c", "#d62728"
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from ser.data.csv_input import decode_text, shown
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 from ser.transcripts.segments import Segment, Word
 
 SUBTITLES = {".srt": "srt", ".vtt": "vtt", ".ass": "ass", ".ssa": "ssa"}

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from ser.audio import SAMPLE_RATE, to_float
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 
 WINDOW = 512  # samples: 32 ms
 CONTEXT = 64  # samples before each window that the network sees too

@@ -20,8 +20,8 @@ from ser.audio.decoding import SILENCE_DB, levels
 from ser.config import SpeechConfig
 from ser.data.hashes import hash_files
 from ser.data.store import ClipStore
-from ser.errors import UserError
-from ser.files import write_json
+from ser.runtime.errors import UserError
+from ser.runtime.files import write_json
 from ser.transcripts.segments import Dropped, Segment, Transcript, Word
 from ser.transcripts.voice_activity import check_installed, speech_spans
 from ser.transcripts.whisper_folder import whisper_folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ser.errors import UserError
+from ser.runtime.errors import UserError
 
 NEEDED = ("config.json", "model.bin", "tokenizer.json", "preprocessor_config.json")
 VOCABULARY = ("vocabulary.json", "vocabulary.txt")

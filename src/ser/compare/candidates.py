@@ -1,0 +1,73 @@
+"""The candidates: what is known of each before it is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from ser.data.csv_input import shown
+from ser.runtime.errors import UserError
+
+KINDS = ("transformers", "run", "speechbrain", "embeddings", "librosa", "opensmile")
+TRAINED_HERE = ("librosa", "opensmile", "embeddings")
+"""Fitted to the labelled clips, out of fold."""
+LISTED_ONLY = "none"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model to judge. `place` is a hub name, a folder or a file; classes as the model names them; None: not known."""
+
+    name: str
+    kind: str
+    place: str = ""
+    classes: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | None = None
+    license: str | None = None
+    use: str | None = None
+    note: str = ""
+
+
+def ready_list() -> list[Candidate]:
+    """The candidates of candidates.yaml, in its order."""
+    entries = yaml.safe_load((Path(__file__).parent / "candidates.yaml").read_text(encoding="utf-8"))
+    lists = ("classes", "languages")
+    return [
+        Candidate(**{"place": entry["name"]} | {key: tuple(value) if key in lists else value for key, value in entry.items()})
+        for entry in entries
+    ]
+
+
+def read_candidates(words: list[str]) -> list[Candidate]:
+    """Candidates from `KIND:PLACE`, `librosa`, `opensmile` or a name of the ready list. Raises UserError naming what is allowed."""
+    known = {candidate.name: candidate for candidate in ready_list()}
+    candidates = _told_apart([known[word] if word in known else _from_word(word, known) for word in words])
+    names = [candidate.name for candidate in candidates]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"candidates named twice: {shown(repeated)}.")
+    return candidates
+
+
+def _told_apart(candidates: list[Candidate]) -> list[Candidate]:
+    """Folders of one name (X/speaker, Y/speaker) are named by as much of their path as tells them apart."""
+    parts = [Path(candidate.place).parts if candidate.name == Path(candidate.place).name else () for candidate in candidates]
+    named = []
+    for candidate, own in zip(candidates, parts, strict=True):
+        others = [other for other in parts if other and other != own]
+        length = next((n for n in range(1, len(own) + 1) if all(other[-n:] != own[-n:] for other in others)), len(own))
+        named.append(replace(candidate, name=Path(*own[-length:]).as_posix()) if own else candidate)
+    return named
+
+
+def _from_word(word: str, known: dict[str, Candidate]) -> Candidate:
+    kind, _, place = word.partition(":")
+    if kind not in KINDS or not place:
+        raise UserError(
+            f"candidate {word!r}: give {', '.join(f'{name}:PLACE' for name in KINDS[:4])}, librosa, opensmile, or a name of the ready list "
+            f"({', '.join(known)})."
+        )
+    if place in known:  # the same model by another way, e.g. its converted weights
+        return replace(known[place], kind=kind)
+    return Candidate(name=Path(place).name if Path(place).exists() else place, kind=kind, place=place)

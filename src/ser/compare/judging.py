@@ -1,0 +1,61 @@
+"""One candidate from its name to its tier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from accelerate import Accelerator
+
+from ser.compare.adapters import declared, open_candidate
+from ser.compare.candidates import LISTED_ONLY, TRAINED_HERE, Candidate
+from ser.compare.labelled import Labelled
+from ser.compare.rules import Verdict, judge_classes, judge_language, judge_license, judge_measured, tier
+from ser.compare.scoring import measure, reset_peak_memory
+from ser.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate with the outcome of each rule; result is None where it couldn't be measured."""
+
+    candidate: Candidate
+    classes: tuple[str, ...] | None
+    verdicts: tuple[Verdict, ...]
+    result: dict | None
+    how: str
+    tier: str
+
+
+def judge(candidate: Candidate, labelled: Labelled, accelerator: Accelerator, use: str, language: str | None, seed: int) -> Judged:
+    """Judge one candidate; what goes wrong with it becomes a failed rule with the reason, so that the others are still told."""
+    if candidate.kind in TRAINED_HERE and candidate.languages is None and language:
+        candidate = replace(candidate, languages=(language,))
+    verdicts, result, how, classes = [], None, "not measured", candidate.classes
+    if candidate.kind == LISTED_ONLY:
+        verdicts += [judge_classes(classes), Verdict("loadable", False, candidate.note)]
+        return _judged(candidate, classes, verdicts, None, how, use)
+    try:
+        said = declared(candidate, labelled)
+        if said is not None:
+            classes = said.classes
+            if said.regression:
+                verdicts.append(Verdict("classes", False, f"dimensional ({', '.join(classes)}): values, not emotion classes"))
+            verdicts.append(Verdict("audio input", said.hears, "hears" if said.hears else "takes no audio"))
+        if not any(verdict.passed is False for verdict in verdicts):
+            reset_peak_memory(accelerator.device)
+            opened = open_candidate(candidate, labelled, accelerator, seed)
+            classes, how = opened.classes, opened.how
+            if said is None:
+                verdicts.append(Verdict("audio input", True, "hears"))
+            result = measure(opened, labelled, accelerator.device, seed)
+            verdicts += [Verdict("loadable", True, "opened here"), *judge_measured(result)]
+    except UserError as error:
+        verdicts.append(Verdict("loadable", False, str(error)))
+    if not any(verdict.rule == "classes" for verdict in verdicts):
+        verdicts.insert(0, judge_classes(classes))
+    return _judged(candidate, classes, verdicts, result, how, use)
+
+
+def _judged(candidate: Candidate, classes: tuple | None, verdicts: list[Verdict], result: dict | None, how: str, use: str) -> Judged:
+    verdicts += [judge_language(candidate), judge_license(candidate, use)]
+    return Judged(candidate, classes, tuple(verdicts), result, how, tier(verdicts, result is not None, classes))

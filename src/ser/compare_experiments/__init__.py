@@ -1,0 +1,1 @@
+"""Several experiments on one split, side by side."""

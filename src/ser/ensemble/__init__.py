@@ -1,0 +1,1 @@
+"""Putting the probabilities of several runs together into one submission."""

@@ -1,0 +1,110 @@
+"""Blend the folds of one or several runs into a submission.
+
+    python -m ser.ensemble outputs/wav2vec2_base --output submissions/base.csv
+    python -m ser.ensemble outputs/wav2vec2_base outputs/wavlm_large outputs/hubert_large --output submissions/three.csv
+    python -m ser.ensemble outputs/a outputs/b --method weighted --output submissions/weighted.csv
+
+The folds of a run are averaged, then the runs are blended:
+
+    mean      arithmetic mean (the default, and hard to beat with few runs)
+    gmean     geometric mean
+    weighted  geometric mean with the weights of least out-of-fold log loss
+    stack     logistic regression on the out-of-fold log probabilities
+
+Runs that hear and runs that read (model.kind) may be blended, as long as they are over the same clips. Without test clips, the CSV
+holds the blend's out-of-fold probabilities.
+
+The score shown for weighted and stack is nested: clips are judged by weights found without them. Choose by it and not by the
+public board, whose standard error is about three times larger. Written are NAME.csv, exactly in the form and order of the
+sample submission, and NAME.json, which says what went in and what it scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+import pandas as pd
+
+from ser.ensemble.blend import blend_runs
+from ser.ensemble.methods import METHODS
+from ser.report.tables import text_table
+from ser.runtime.errors import UserError, run_command
+from ser.scoring.metrics import describe
+
+SCORE_COLUMNS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "uar", "log_loss")
+
+
+def main(argv: list[str]) -> None:
+    """Read the arguments, blend, and say what came out."""
+    given = _parser().parse_args(argv)
+    record = blend_runs(given.runs, given.output, given.method, given.sample, given.allow_missing_folds)
+    print(summary(record))
+    json_name = given.output.removesuffix(".csv") + ".json"
+    prior = len(record["test_clips_given_the_prior"])
+    rows = f"{record['test_clips']} rows, {prior} of them the prior"
+    if not record["test_clips"]:
+        rows = f"no test clips to submit: out-of-fold probabilities of {record['oof']['n']} training clips"
+    print(f"wrote {given.output} ({rows}) and {json_name}")
+
+
+def summary(record: dict) -> str:
+    """The record of a blend as text: members, correlation of their errors, the blend, warnings."""
+    runs = record["runs"]
+    members = pd.DataFrame(
+        {
+            "run": [run["run"] for run in runs],
+            "folds": [len(run["folds"]) for run in runs],
+            **{
+                key: [run["oof"][key] for run in runs]
+                for key in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "uar", "log_loss")
+            },
+            "weight": [run["weight"] for run in runs],
+        }
+    )
+    splits = "; ".join(dict.fromkeys(run["split"] for run in runs))
+    lines = [f"out-of-fold scores of {len(runs)} run{'s' * (len(runs) > 1)} (split: {splits})", text_table(members)]
+    if len(runs) > 1:
+        numbers = [f"({number})" for number in range(1, len(runs) + 1)]
+        correlation = pd.DataFrame(record["error_correlation"], columns=numbers)
+        correlation.insert(0, "run", [f"{number} {run['run']}" for number, run in zip(numbers, runs, strict=True)])
+        lines += ["", "correlation of errors between runs (the lower, the more a blend gains):", text_table(correlation), ""]
+    lines += [f"{record['method']}: {describe(record['oof'])}", f"  ({record['estimate']})"]
+    if len(runs) > 1:
+        lines.append(f"  against the best run, {record['best_run']}: {_signed(record['gain_over_best_run'])}")
+        if record["method"] != "mean":
+            lines.append(f"  against the plain mean: {_signed(record['gain_over_plain_mean'])}")
+    if record["test"] is not None:
+        lines.append(f"test clips (their labels are known, and chose nothing): {describe(record['test'])}")
+    lines.append("labels given: " + ", ".join(f"{name} {count}" for name, count in record["label_counts"].items()))
+    lines += [f"warning: {line}" for line in record["warnings"]]
+    return "\n".join(lines)
+
+
+def _signed(gain: dict) -> str:
+    return f"accuracy {gain['difference']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] (95 % interval, paired)"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. `{self.prog} --help` shows how it is used.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m ser.ensemble", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, e.g. outputs/wav2vec2_base")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the submission to write, e.g. submissions/base.csv")
+    parser.add_argument("--method", choices=list(METHODS), default="mean", help="how runs are blended (default: mean)")
+    parser.add_argument(
+        "--sample", metavar="FILE", help="sample submission (default: sample_submission.csv in the data folder the runs were trained on)"
+    )
+    parser.add_argument(
+        "--allow-missing-folds", action="store_true", help="blend unfinished runs too; what is missing is counted and reported"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,178 @@
+"""From run folders to a submission and its record."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser.ensemble.members import Members, read_members
+from ser.ensemble.methods import LEARNED, METHODS, fit_mean, nested_predictions, nesting_groups
+from ser.ensemble.submission import find_sample, make_submission
+from ser.inference.runs import check_same_ids, read_csv
+from ser.runtime.errors import UserError
+from ser.runtime.files import write_json, write_text
+from ser.scoring.metrics import paired_difference, scores
+from ser.scoring.suspicions import suspicions
+
+
+def blend_runs(
+    run_folders: Sequence[str | Path],
+    output: str | Path,
+    method: str = "mean",
+    sample: str | Path | None = None,
+    allow_missing_folds: bool = False,
+    seed: int = 0,
+) -> dict:
+    """Blend runs and write `output` (a CSV) with its record beside it (same name, .json). Returns the record.
+
+    Where the runs have no test clips, the CSV holds the blend's out-of-fold probabilities instead of a submission.
+
+    sample: the sample submission; by default the one in the data folder of a run. seed: of the bootstrap.
+    Raises UserError, with nothing written, when runs don't fit together or the sample doesn't match.
+    """
+    output = Path(output)
+    if output.suffix != ".csv" or output.is_dir():
+        raise UserError(f"the output {output} must be a file that ends in .csv, e.g. submissions/blend.csv.")
+    if method not in METHODS:
+        raise UserError(f"no blending method {method!r}; there are {', '.join(METHODS)}.")
+    members = read_members(run_folders, allow_missing_folds)
+    label_names = members.runs[0].label_names
+    fitted = METHODS[method](members.oof, members.labels)
+    blended, estimate = _out_of_fold(method, members)
+    if members.test_ids:
+        sample = find_sample(members.runs, sample)
+        if sample.resolve() == output.resolve():
+            raise UserError(f"the output {output} is the sample submission itself. Choose another name.")
+        test = fitted.predict(members.test)
+        predicted = test.argmax(axis=1)
+        table = make_submission(sample, members.test_ids, predicted, label_names)
+        test_scores = known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, test, seed)
+    else:
+        sample, predicted, test_scores = None, blended.argmax(axis=1), None
+        columns = {f"p_{name}": blended[:, number] for number, name in enumerate(label_names)}
+        table = pd.DataFrame({"id": members.ids, "label": members.labels, **columns})
+
+    text = table.to_csv(index=False, lineterminator="\n")
+    record = {
+        "submission": output.name,
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "method": method,
+        **_compare(members, blended, fitted.weights, seed),
+        "estimate": estimate,
+        "test": test_scores,
+        "label_names": list(label_names),
+        "label_counts": dict(zip(members.runs[0].label_names, np.bincount(predicted, minlength=len(label_names)).tolist(), strict=True)),
+        "test_clips": len(members.test_ids),
+        "test_clips_given_the_prior": sorted({clip["id"] for run in members.runs for clip in run.test_prior}),
+        "sample": None if sample is None else str(sample),
+        "data_fingerprint": members.runs[0].fingerprint,
+        "git_commit": git_commit(),
+    }
+    record["warnings"] = _warnings(members, record)
+    # The record goes first: a submission never stands without one, and the checksum ties the two together.
+    write_json(output.with_suffix(".json"), record)
+    write_text(output, text)
+    return record
+
+
+def known_test_scores(path: Path, test_ids: Sequence[str], probabilities: np.ndarray, seed: int) -> dict | None:
+    """Scores on the test clips where their labels are known: demo data keeps them in test_labels.csv; a competition doesn't."""
+    if not path.is_file():
+        return None
+    table = read_csv(path)
+    check_same_ids(table["id"], test_ids, str(path), "the test clips of the runs")
+    table = table.set_index("id").loc[list(test_ids)]
+    speakers = table["speaker"].tolist() if "speaker" in table else None
+    return scores(table["label"].astype(int).to_numpy(), probabilities, speakers, seed)
+
+
+def _out_of_fold(method: str, members: Members) -> tuple[np.ndarray, str]:
+    """Out-of-fold probabilities of the blend (n, C), and a phrase saying how they came about."""
+    if method not in LEARNED:
+        return METHODS[method](members.oof, members.labels).predict(members.oof), "out-of-fold: nothing was fitted to it"
+    groups, sentence = nesting_groups(members.folds, members.speakers)
+    return nested_predictions(method, members.oof, members.labels, groups), sentence
+
+
+def _compare(members: Members, blended: np.ndarray, weights: np.ndarray | None, seed: int) -> dict:
+    """Scores of the blend, of each member and of the plain mean on the same clips, and how much they differ."""
+    labels, speakers = members.labels, members.speakers
+    runs = [
+        {
+            "run": str(run.folder),
+            "split": run.split,
+            "folds": list(run.folds),
+            "missing_folds": list(run.missing_folds),
+            "weight": None if weights is None else float(weights[number]),
+            "oof": scores(labels, members.oof[number], speakers, seed),
+        }
+        for number, run in enumerate(members.runs)
+    ]
+    best = max(range(len(runs)), key=lambda number: runs[number]["oof"]["accuracy"])
+    plain_mean = fit_mean(members.oof, labels).predict(members.oof)
+    return {
+        "oof": scores(labels, blended, speakers, seed),
+        "runs": runs,
+        "plain_mean_oof": scores(labels, plain_mean, speakers, seed),
+        "best_run": runs[best]["run"],
+        "gain_over_best_run": paired_difference(labels, blended, members.oof[best], speakers, seed),
+        "gain_over_plain_mean": paired_difference(labels, blended, plain_mean, speakers, seed),
+        "error_correlation": error_correlation(members.oof, labels),
+    }
+
+
+def error_correlation(oof: np.ndarray, labels: np.ndarray) -> list[list[float | None]]:
+    """(R, R) correlation of being wrong: the lower, the more there is to gain. None for a member that is never (or always) wrong."""
+    wrong = (oof.argmax(axis=2) != labels).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix = np.corrcoef(wrong).reshape(len(wrong), len(wrong))
+    return [[None if np.isnan(value) else float(value) for value in row] for row in matrix]
+
+
+def git_commit() -> str | None:
+    """Commit of this code, with -dirty behind it when files differ from it; None outside a git repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30)  # noqa: S603 fixed arguments
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def _warnings(members: Members, record: dict) -> list[str]:
+    found = suspicions(record["oof"], {})
+    for run in members.runs:
+        if run.missing_folds:
+            found.append(
+                f"{run.folder}, missing folds: {', '.join(map(str, run.missing_folds))}. Its test probabilities are the mean of the "
+                f"{len(run.folds)} that are finished."
+            )
+    most = max(len(run.ids) for run in members.runs)
+    if len(members.ids) < most:
+        found.append(f"scores are over the {len(members.ids)} of {most} training clips that every run has predicted.")
+    if not members.same_folds:
+        found.append(
+            "the runs have different folds. Scores still compare clip by clip, since each out-of-fold prediction is of a clip its "
+            "model hasn't seen."
+        )
+    splits = dict.fromkeys(run.split for run in members.runs)
+    if len(splits) > 1:
+        found.append(
+            f"the runs were split differently ({'; '.join(splits)}). A run that has heard its validation voices in training scores "
+            "higher than one that hasn't, so scores and learned weights favour it."
+        )
+    if record["test_clips_given_the_prior"]:
+        found.append(f"{len(record['test_clips_given_the_prior'])} test clips couldn't be read and have the prior's label.")
+    gain = record["gain_over_plain_mean"]
+    if record["method"] in LEARNED and len(members.runs) > 1 and gain["difference"] <= 0:
+        found.append(
+            f"{record['method']} isn't worth it here: on clips it wasn't fitted to, its accuracy is {gain['difference']:+.3f} "
+            f"[{gain['low']:+.3f}, {gain['high']:+.3f}] against the plain mean. Prefer --method mean."
+        )
+    return found

@@ -1,0 +1,1 @@
+"""A trained model judged on labelled clips of your own."""

@@ -1,0 +1,58 @@
+"""Evaluate a trained model on labelled clips that it hasn't seen: a folder per emotion, a CSV, or a competition's train.csv.
+
+    python -m ser.evaluate --model outputs/xlsr_korean_15 --data.root data/emotions --output reports/emotions
+    python -m ser.evaluate --model outputs/demo/fold_0 --data.root clips.csv --output reports/clips
+    python -m ser.evaluate --model OWNER/NAME --data.root data/emotions --output reports/hub --mapping LABEL_0=angry,LABEL_1=sad
+
+Writes report.md and report.json, confusion.png, classes.png, reliability.png, predictions.csv and mistakes.csv (the surest first).
+Labels of model and data are matched by the emotion registry, and what was counted as what is told; clips that the model was trained
+on are found by their sound, and told too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ser.config import build_parser, parse
+from ser.data.tables import read_dataset
+from ser.report.tables import text_table
+from ser.runtime.errors import UserError, run_command
+from ser.scoring.metrics import describe
+
+
+def main(argv: list[str]) -> None:
+    parser = build_parser(
+        "evaluate", __doc__, sections=["data"], usage="--model RUN --data.root DIR_OR_CSV --output DIR [--section.key value ...]"
+    )
+    parser.add_argument("--model", type=str, required=True, help="Run folder (outputs/X), fold folder, model folder or hub name.")
+    parser.add_argument("--output", type=str, required=True, help="Folder for the report; it is made.")
+    parser.add_argument("--mapping", type=str, default="", help="What labels count as, e.g. calm=neutral,LABEL_0=angry.")
+    parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
+    parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
+    config, arguments = parse(parser, argv)
+    from ser.evaluate.evaluation import evaluate
+    from ser.evaluate.report import write_evaluation
+
+    mapping = read_mapping(arguments.mapping)
+    dataset = read_dataset(config.data)
+    found = evaluate(arguments.model, dataset, config.data, mapping, arguments.batch_size, arguments.precision)
+    write_evaluation(found, arguments.output)
+    print(text_table(found.classes))
+    print(f"{describe(found.result)}; expected calibration error {found.result['ece']:.3f}")
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    if found.unusable:
+        print(f"{len(found.unusable)} clips could not be used: see report.json")
+    print(f"made {Path(arguments.output)}: report.md, report.json, three pictures, predictions.csv, mistakes.csv")
+
+
+def read_mapping(text: str) -> dict[str, str]:
+    """`calm=neutral,LABEL_0=angry` as a dict. Raises UserError."""
+    pairs = [pair.split("=") for pair in text.split(",") if pair.strip()]
+    if any(len(pair) != 2 or not all(name.strip() for name in pair) for pair in pairs):
+        raise UserError(f"--mapping: given {text!r}; pairs with commas between are expected, e.g. calm=neutral,LABEL_0=angry.")
+    return {old.strip(): new.strip() for old, new in pairs}
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,65 @@
+"""Whether an ONNX file gives what the torch network gives, on clips of random length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ser.models.base import SerModel
+from ser.models.onnx import OnnxModel, example_clips, open_onnx
+from ser.runtime.errors import UserError
+
+TOLERANCE = 1e-4
+BATCHES, BATCH_SIZE = 4, 3
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The largest differences of a logit found: ONNX to torch, and padded in a batch to alone (None where batches aren't padded)."""
+
+    clips: int
+    shortest: float
+    longest: float
+    to_torch: float
+    padded: float | None
+
+    def __str__(self) -> str:
+        padded = "" if self.padded is None else f", padded in a batch to alone {self.padded:.1e}"
+        return (
+            f"{self.clips} clips of {self.shortest:.2f} to {self.longest:.2f} s: largest difference of a logit to torch "
+            f"{self.to_torch:.1e}{padded} (allowed {TOLERANCE:.0e})"
+        )
+
+
+def check_parity(model: SerModel, path: Path, seed: int = 0) -> Parity:
+    """Run the same clips through both. Raises UserError where a logit differs by more than TOLERANCE (of 1, or of the largest logit)."""
+    exported = open_onnx(path)
+    rng = np.random.default_rng(seed)
+    longest = min(model.max_seconds, 10.0)
+    to_torch, padded, lengths, largest = [0.0], [0.0], [], [1.0]
+    for number in range(BATCHES):
+        seconds = np.exp(rng.uniform(np.log(0.1), np.log(longest), BATCH_SIZE))
+        if model.exact_length:
+            seconds[:] = seconds[0]
+        lengths += seconds.tolist()
+        clips = example_clips(model.frontend, seconds, seed=seed + number)
+        with torch.inference_mode():
+            reference = model.eval()(**model.frontend.collate(clips))
+        result = _logits(exported, clips)
+        largest.append(float(reference.abs().max()))
+        to_torch.append(float((result - reference).abs().max()))
+        if not model.exact_length:
+            alone = torch.cat([_logits(exported, [clip]) for clip in clips])
+            padded.append(float((result - alone).abs().max()))
+    worst, worst_padded = float(np.max(to_torch)), float(np.max(padded))  # unlike max(), it keeps a NaN
+    parity = Parity(len(lengths), min(lengths), max(lengths), worst, None if model.exact_length else worst_padded)
+    if not np.max([worst, worst_padded]) <= TOLERANCE * np.max(largest):  # `not … <=`, so that NaN fails too
+        raise UserError(f"the ONNX file doesn't give what the network gives, so nothing was written. {parity}.")
+    return parity
+
+
+def _logits(model: OnnxModel, clips: list[np.ndarray]) -> torch.Tensor:
+    return model(**model.frontend.collate(clips))

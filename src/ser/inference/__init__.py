@@ -1,0 +1,1 @@
+"""Models and runs opened again: what is on disk becomes predictions."""

@@ -1,0 +1,234 @@
+"""Reading back a run folder, and refusing one that doesn't hold together.
+
+A run is what `python -m ser.train` leaves in outputs/X. Rows are matched by clip id, never by position or by the order
+in which a folder lists its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser.data.csv_input import read_csv_input, shown
+from ser.runtime.errors import UserError
+from ser.runtime.files import read_json
+
+SUM_TOLERANCE = 1e-4  # softmax in float32, written with 9 digits, stays within 1e-6
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked run: N training clips that were used, M test clips, C labels; rows in the order of data.json."""
+
+    folder: Path
+    fingerprint: str
+    split: str
+    label_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: np.ndarray  # (N,) int64
+    speakers: tuple[str, ...] | None
+    fold_of: np.ndarray  # (N,) int64
+    folds: tuple[int, ...]  # finished ones
+    missing_folds: tuple[int, ...]
+    metrics: dict[int, dict]  # metrics.json of each finished fold
+    oof: np.ndarray  # (N, C), NaN in the rows of missing folds
+    input: str  # what the model takes of a clip: audio, text, audio and text
+    audio_hashes: tuple[str, ...]  # (N,), of the decoded samples (of the texts, of both)
+    test_ids: tuple[str, ...]
+    test_audio_hashes: tuple[str, ...]  # (M,)
+    test: np.ndarray  # (M, C), mean over the finished folds
+    dropped: tuple[dict, ...]  # training clips that couldn't be used: {"id", "status"}
+    test_prior: tuple[dict, ...]  # test clips that couldn't be used and got the prior: {"id", "status"}
+    without_transcript: tuple[str, ...]  # training clips of a model of audio and text whose audio alone decided
+    text_leak: str | None  # a warning, where the texts give the emotion away
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) bool: which clips have an out-of-fold prediction."""
+        return ~np.isnan(self.oof[:, 0])
+
+
+def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
+    """Read and check a run folder.
+
+    Raises UserError when a file is missing or damaged, ids don't match, probabilities aren't probabilities, or folds
+    are unfinished (unless allowed; at least one must be finished).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder. A run is what `python -m ser.train` writes, e.g. outputs/wav2vec2_base.")
+    data, train, labels = _read_data(folder / "data.json")
+    label_names = tuple(data["label_names"])
+    ids = _unique([clip["id"] for clip in train], folder / "data.json")
+    test_ids = _unique([clip["id"] for clip in data["test"]], folder / "data.json")
+    fold_of = _read_folds(folder / "folds.csv", ids)
+    finished, missing = _finished_folds(folder, sorted(set(fold_of.tolist())), allow_missing_folds)
+
+    metrics = {}
+    oof = np.full((len(ids), len(label_names)), np.nan)
+    test_sum = np.zeros((len(test_ids), len(label_names)))
+    for fold in finished:
+        part = folder / f"fold_{fold}"
+        metrics[fold] = _read_metrics(part / "metrics.json", fold, label_names)
+        rows = np.flatnonzero(fold_of == fold)
+        oof[rows] = read_probabilities(part / "valid.csv", [ids[row] for row in rows], label_names)
+        if test_ids:
+            test_sum += read_probabilities(part / "test.csv", test_ids, label_names)
+
+    speakers = tuple(clip.get("speaker") for clip in train)
+    return Run(
+        folder=folder,
+        fingerprint=data["fingerprint"],
+        split=data["split"],
+        label_names=label_names,
+        ids=ids,
+        labels=labels,
+        speakers=speakers if all(name is not None for name in speakers) else None,
+        fold_of=fold_of,
+        folds=finished,
+        missing_folds=missing,
+        metrics=metrics,
+        oof=oof,
+        input=data.get("input", "audio"),
+        audio_hashes=tuple(clip["audio_hash"] for clip in train),
+        test_ids=test_ids,
+        test_audio_hashes=tuple(clip["audio_hash"] for clip in data["test"]),
+        test=test_sum / len(finished),
+        dropped=tuple(data.get("dropped", ())),
+        test_prior=tuple(data.get("test_prior", ())),
+        without_transcript=tuple(data.get("without_transcript", ())),
+        text_leak=data.get("text_leak"),
+    )
+
+
+def read_fold(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) and probabilities (n, C) of the validation part of a finished fold folder, rows in the order of data.json."""
+    folder = Path(folder)
+    fold = _json(folder / "metrics.json", ("fold", "label_names"))
+    _, train, labels = _read_data(folder.parent / "data.json")
+    ids = [clip["id"] for clip in train]
+    rows = np.flatnonzero(_read_folds(folder.parent / "folds.csv", ids) == fold["fold"])
+    return labels[rows], read_probabilities(folder / "valid.csv", [ids[row] for row in rows], fold["label_names"])
+
+
+def read_probabilities(path: str | Path, ids: Sequence[str], label_names: Sequence[str]) -> np.ndarray:
+    """Read a valid.csv or test.csv (`id`, `p_<label>` …) as (len(ids), C) float64, rows in the order of `ids`.
+
+    Raises UserError unless the file has exactly these ids and columns, and every row is a probability distribution.
+    """
+    path = Path(path)
+    table = read_csv(path)
+    columns = ["id", *(f"p_{name}" for name in label_names)]
+    if list(table.columns) != columns:
+        raise UserError(f"{path} has the columns {', '.join(table.columns)}; {', '.join(columns)} are expected, in this order.")
+    check_same_ids(_unique(table["id"], path), ids, str(path), "the run's data.json and folds.csv")
+    try:
+        values = table[columns[1:]].to_numpy(dtype=object).astype(float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: a probability can't be read as a number ({error}). Was the file cut short?") from None
+    for fault, bad in {
+        "NaN or infinite": ~np.isfinite(values).all(axis=1),
+        "negative": (values < 0).any(axis=1),
+        "not summing to one": np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE,
+    }.items():
+        if bad.any():
+            raise UserError(
+                f"{path}: {bad.sum()} of {len(values)} rows hold probabilities that are {fault}, "
+                f"first for {table['id'].iloc[int(bad.argmax())]}. Train this fold again."
+            )
+    return values[pd.Index(table["id"]).get_indexer(pd.Index(ids))]
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """A CSV with every cell as text, so that ids such as 007 or NA stay what they are. Raises UserError."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    source = read_csv_input(path)
+    return pd.DataFrame(source.rows, columns=list(source.header), dtype=object)
+
+
+def check_same_ids(given: Sequence[str], expected: Sequence[str], given_name: str, expected_name: str) -> None:
+    """Raise UserError unless both hold the same ids, in whatever order; the message shows some that differ."""
+    lacking, extra = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
+    if lacking or extra:
+        parts = [f"{len(names)} {what} ({shown(names)})" for names, what in ((lacking, "missing"), (extra, "too many")) if names]
+        raise UserError(f"the ids in {given_name} don't match {expected_name}: {' and '.join(parts)}.")
+
+
+def _read_data(path: Path) -> tuple[dict, list[dict], np.ndarray]:
+    """data.json, its training clips that were used, and their labels (N,)."""
+    data = _json(path, ("fingerprint", "label_names", "train", "test", "split"))
+    try:
+        unused = {clip["id"] for clip in data.get("dropped", ())}
+        train = [clip for clip in data["train"] if clip["id"] not in unused]
+        labels = np.array([clip["label"] for clip in train], dtype=np.int64)
+        complete = all(isinstance(clip[key], str) for clip in [*train, *data["test"]] for key in ("id", "audio_hash"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} isn't as `python -m ser.train` writes it ({type(error).__name__}: {error}).") from None
+    if not complete:
+        raise UserError(f"{path} isn't as `python -m ser.train` writes it: ids and audio hashes must be text.")
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(data["label_names"]):
+        raise UserError(f"{path}: the training clips need labels from 0 to {len(data['label_names']) - 1}.")
+    return data, train, labels
+
+
+def _finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A fold is finished when its metrics.json is there, which is written last."""
+    finished = tuple(fold for fold in wanted if (folder / f"fold_{fold}" / "metrics.json").is_file())
+    missing = tuple(fold for fold in wanted if fold not in finished)
+    if not finished or (missing and not allow_missing):
+        raise UserError(
+            f"{folder}: {len(finished)} of {len(wanted)} folds are finished, missing: {', '.join(map(str, missing))}. "
+            "Run the same `python -m ser.train` again to finish them"
+            + (", or blend what is there with --allow-missing-folds." if finished else ".")
+        )
+    return finished, missing
+
+
+def _read_metrics(path: Path, fold: int, label_names: Sequence[str]) -> dict:
+    metrics = _json(path, ("fold", "epoch", "scores", "label_names", "train_clips"))
+    if metrics["fold"] != fold or list(metrics["label_names"]) != list(label_names):
+        raise UserError(
+            f"{path} is of fold {metrics['fold']} with labels {', '.join(metrics['label_names'])}; fold {fold} with labels "
+            f"{', '.join(label_names)} is expected. Was the folder copied from another run?"
+        )
+    return metrics
+
+
+def _read_folds(path: Path, ids: Sequence[str]) -> np.ndarray:
+    table = read_csv(path)
+    if list(table.columns) != ["id", "fold"]:
+        raise UserError(f"{path} has the columns {', '.join(table.columns)}; id, fold are expected.")
+    known = dict(zip(_unique(table["id"], path), table["fold"], strict=True))
+    lacking = [name for name in ids if name not in known]
+    if lacking:
+        raise UserError(f"{path} gives no fold for {len(lacking)} training clips, first {lacking[0]}.")
+    try:
+        return np.array([int(known[name]) for name in ids], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path}: a fold isn't a whole number ({error}).") from None
+
+
+def _unique(names: Sequence[str], where: Path) -> tuple[str, ...]:
+    index = pd.Index(names)
+    if index.has_duplicates:
+        raise UserError(f"{where}: the id {index[index.duplicated()][0]} is there more than once.")
+    return tuple(names)
+
+
+def _json(path: Path, keys: Sequence[str]) -> dict:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: this isn't a whole run folder. Run `python -m ser.train` again to complete it.")
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} can't be read: {error}") from None
+    lacking = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if lacking:
+        raise UserError(f"{path} lacks {', '.join(lacking)}.")
+    return content

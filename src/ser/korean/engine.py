@@ -1,0 +1,165 @@
+"""Predicting files, many files, folders and long recordings with a trained model that stays in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ser.audio import Clip, decode_all
+from ser.config import DataConfig
+from ser.data.labels import display_korean
+from ser.data.tables import read_paths
+from ser.inference.prediction import Predictor
+from ser.report.tables import without_formulas
+from ser.runtime.errors import UserError
+from ser.runtime.files import write_csv, write_json
+from ser.timeline.windows import Timeline, predict_timeline
+
+CLIPS_AT_ONCE = 256  # decoded and in memory together: sorted by length among each other, at most 123 MB of 15 s clips
+
+
+class Prediction(TypedDict):
+    """What is said about one file. Without a usable status the emotion, its Korean name and the confidence are None."""
+
+    file_path: str
+    predicted_emotion: str | None
+    """The label, as the model names it: a key of `ser.data.labels` where the emotion is known there."""
+    predicted_emotion_ko: str | None
+    confidence: float | None
+    """Probability of the predicted emotion, 0 to 1."""
+    probabilities: dict[str, float]
+    """Of every label, in the model's order; empty where the file can't be used."""
+    status: str
+    """ok, or what was noticed: resampled, downmixed, too_long (cut to the model's length), clipped; unusable are missing, undecodable,
+    truncated, non_finite, too_short and silent."""
+    detail: str
+    """The status in words."""
+    duration: float
+    """Seconds of the whole file; 0 where unknown."""
+
+
+class InferenceEngine:
+    """A trained run (mean of its folds), one fold, a model folder or a hub name, loaded once.
+
+    Folds stay in memory together: five folds of a large model take 6.3 GB; open one fold where that is too much.
+    """
+
+    def __init__(self, model: str | Path, batch_size: int = 16, precision: str = "auto") -> None:
+        self.predictor = Predictor(model, batch_size, precision)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The model's labels in its order."""
+        return self.predictor.label_names
+
+    def predict_single(self, path: str | Path) -> Prediction:
+        """Predict one file; a file that can't be used gets its status and no emotion."""
+        return next(self.stream([path]))
+
+    def predict_batch(self, paths: Iterable[str | Path], output: str | Path | None = None) -> list[Prediction]:
+        """Predict files; one prediction each, in the order given. output: a .csv or .json to write them to."""
+        paths = list(paths)
+        _check_output(output)
+        bar = tqdm(self.stream(paths), "predicting", len(paths), unit="file", delay=2, disable=None, leave=False)
+        results = list(bar)
+        if output is not None:
+            write_predictions(results, output, self.label_names)
+        return results
+
+    def predict_directory(self, directory: str | Path, output: str | Path | None = None) -> list[Prediction]:
+        """Predict all audio files below a folder, sorted by path. Raises UserError where there are none."""
+        if not Path(directory).is_dir():
+            raise UserError(f"{directory}: no such folder.")
+        paths, _ = read_paths(Path(directory), DataConfig())
+        return self.predict_batch(paths, output)
+
+    def predict_samples(self, samples: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, labels) probabilities of n clips in memory: int16 (T,), 16 kHz, mono, at least 400 samples."""
+        return self.predictor.probabilities(samples)
+
+    def predict_timeline(self, path: str | Path, window: float | None = None, step: float | None = None) -> Timeline:
+        """The emotions along a recording of any length; see `ser.timeline.windows.predict_timeline`."""
+        return predict_timeline(self.predictor, path, window, step)
+
+    def analyze_emotions_distribution(self, results: Sequence[Prediction]) -> dict:
+        """Counts of what was predicted.
+
+        emotion_counts and emotion_shares (of the files that have an emotion; every label of the model, in its order), total (files),
+        unusable (how many of them have no emotion), statuses (how many of each), mean_confidence (None without any emotion).
+        """
+        known = [result for result in results if result["predicted_emotion"] is not None]
+        counts = Counter(result["predicted_emotion"] for result in known)
+        emotion_counts = {name: counts[name] for name in (*self.label_names, *sorted(counts.keys() - set(self.label_names)))}
+        return {
+            "emotion_counts": emotion_counts,
+            "emotion_shares": {name: count / max(len(known), 1) for name, count in emotion_counts.items()},
+            "total": len(results),
+            "unusable": len(results) - len(known),
+            "statuses": dict(Counter(result["status"] for result in results)),
+            "mean_confidence": float(np.mean([result["confidence"] for result in known])) if known else None,
+        }
+
+    def stream(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+        """Predictions one after another, in the order of the paths, as they become known; memory doesn't grow with their number."""
+        paths = [Path(path) for path in paths]
+        at_once = len(paths) if self.predictor.compares_clips else CLIPS_AT_ONCE
+        for start in range(0, len(paths), max(at_once, 1)):
+            part = paths[start : start + at_once]
+            clips = list(decode_all(part, max_seconds=self.predictor.max_seconds))
+            usable = [place for place, clip in enumerate(clips) if clip.usable]
+            found = dict(zip(usable, self.predictor.probabilities([clips[place].samples for place in usable]), strict=True))
+            for place, (path, clip) in enumerate(zip(part, clips, strict=True)):
+                yield self._prediction(path, clip, found.get(place))
+
+    def _prediction(self, path: Path, clip: Clip, probabilities: np.ndarray | None) -> Prediction:
+        result = Prediction(
+            file_path=str(path),
+            predicted_emotion=None,
+            predicted_emotion_ko=None,
+            confidence=None,
+            probabilities={},
+            status=clip.status,
+            detail=clip.detail,
+            duration=clip.seconds,
+        )
+        if probabilities is not None:
+            name = self.label_names[int(probabilities.argmax())]
+            result["predicted_emotion"], result["predicted_emotion_ko"] = name, display_korean(name)
+            result["probabilities"] = dict(zip(self.label_names, probabilities.tolist(), strict=True))
+            result["confidence"] = result["probabilities"][name]
+        return result
+
+
+def create_inference_engine(results_dir: str | Path, batch_size: int = 16, precision: str = "auto") -> InferenceEngine:
+    """Open a run folder, fold folder, model folder or hub name for prediction. Raises UserError where there is no model in it.
+
+    batch_size: clips in one forward pass. precision: auto, fp32, bf16 or fp16.
+    """
+    return InferenceEngine(results_dir, batch_size, precision)
+
+
+def write_predictions(results: Sequence[Prediction], path: str | Path, label_names: Sequence[str]) -> None:
+    """Write predictions as .json (a list of them) or .csv (probabilities in columns p_<label>). Raises UserError for another ending."""
+    path = Path(path)
+    _check_output(path)
+    if path.suffix.lower() == ".json":
+        write_json(path, list(results))
+        return
+    rows = [
+        {key: value for key, value in result.items() if key != "probabilities"}
+        | {f"p_{name}": result["probabilities"].get(name) for name in label_names}
+        for result in results
+    ]
+    columns = [key for key in Prediction.__annotations__ if key != "probabilities"] + [f"p_{name}" for name in label_names]
+    write_csv(path, without_formulas(pd.DataFrame(rows, columns=columns)))
+
+
+def _check_output(path: str | Path | None) -> None:
+    if path is not None and Path(path).suffix.lower() not in (".csv", ".json"):
+        raise UserError(f"output: given {path}; allowed endings are .csv and .json.")

@@ -1,0 +1,106 @@
+"""Training by the same folds, loop and files as `python -m ser.train`, from Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import pandas as pd
+
+from ser.config import Config, build_parser, parse
+from ser.config.shipped import shipped_config
+from ser.korean.dataset import RECIPE, write_clips
+from ser.korean.history import History, read_history
+from ser.runtime.errors import UserError
+from ser.runtime.files import read_json, write_csv
+from ser.train.training import train
+
+Clips = tuple[Sequence[str | Path], Sequence[str]]
+"""(paths, labels), as `load_dataset_from_directory` gives them."""
+
+
+class Training(TypedDict):
+    """What a training left."""
+
+    run: str
+    """The run folder, which `create_inference_engine` and `ModelEvaluator` open."""
+    oof: dict | None
+    """Out-of-fold scores (`ser.scoring.metrics.scores`); None while folds are missing, or with val_data."""
+    folds: dict[int, dict]
+    """Scores of each fold that was trained, on its validation part."""
+    histories: dict[int, History]
+    """Of each fold, by epoch."""
+    history: History
+    """Of the first fold, for `plot_training_history`."""
+
+
+class EmotionTrainer:
+    """Trains the folds of one experiment into a run folder; called again after an interruption, it goes on."""
+
+    def __init__(
+        self,
+        config: str | Path | Sequence[str | Path] = RECIPE,
+        results_dir: str | Path | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        layers = [config] if isinstance(config, (str, Path)) else list(config)
+        files = [path if Path(path).is_file() else shipped_config(str(path)) for path in layers]
+        self.argv = [word for path in files for word in ("--config", str(path))]
+        for key, value in (settings or {}).items():
+            self.argv += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+        if results_dir is not None:
+            self.argv += ["--run.output", str(results_dir)]
+        self._config([])  # a wrong key is told before any data is read
+
+    def train(self, train_data: Clips, val_data: Clips | None = None, folds: Sequence[int] | None = None) -> Training:
+        """Train on (paths, labels). Labels are names of emotions in any alias.
+
+        val_data: (paths, labels) to choose the best epoch by; then one model is trained, fold 0. Without it there are `cv.n` folds (5),
+        each choosing by the part it leaves out. folds: train only these. Raises UserError for data or settings that can't be used.
+        """
+        run = Path(self._config([]).run.output)
+        clips, split = run.with_name(f"{run.name}.clips.csv"), run.with_name(f"{run.name}.folds.csv")
+        paths, labels = ([*part] for part in train_data)
+        given = ["--data.root", str(clips), "--data.allow_absolute_paths", "true"]
+        if val_data is not None:
+            if folds is not None:
+                raise UserError("val_data and folds were both given: with val_data there is one model, fold 0.")
+            fold_of = [1] * len(paths) + [0] * len(val_data[0])
+            paths, labels = [*paths, *val_data[0]], [*labels, *val_data[1]]
+            write_csv(split, pd.DataFrame({"id": [str(Path(path).absolute()) for path in paths], "fold": fold_of}))
+            given += ["--cv.file", str(split), "--cv.n", "2"]
+            folds = [0]
+        write_clips(clips, paths, labels)
+        report = train(self._config(given), None if folds is None else list(folds))
+        return _result(run, report)
+
+    def _config(self, words: list[str]) -> Config:
+        return parse(build_parser("train", ""), [*self.argv, *words])[0]
+
+
+def create_trainer(
+    config: str | Path | Sequence[str | Path] = RECIPE,
+    results_dir: str | Path | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> EmotionTrainer:
+    """A trainer for an experiment.
+
+    config: a YAML file or the name of one of configs/ (default xlsr_korean_15); several are layered, e.g. ["xlsr_korean_15", "gpu_8gb"].
+    results_dir: the run folder, default outputs/<config>. settings: keys as on the command line, e.g. {"train.epochs": 3, "cv.n": 4}.
+    """
+    return EmotionTrainer(config, results_dir, settings)
+
+
+def _result(run: Path, report: dict | None) -> Training:
+    finished = sorted(run.glob("fold_*/metrics.json"), key=lambda file: int(file.parent.name.removeprefix("fold_")))
+    numbers = [int(file.parent.name.removeprefix("fold_")) for file in finished]
+    histories = {number: read_history(file.parent) for number, file in zip(numbers, finished, strict=True)}
+    return Training(
+        run=str(run),
+        oof=None if report is None else report["oof"],
+        folds={number: read_json(file)["scores"] for number, file in zip(numbers, finished, strict=True)},
+        histories=histories,
+        history=histories[numbers[0]],
+    )

@@ -1,0 +1,1 @@
+"""Classical models on statistics of whole clips."""

@@ -1,0 +1,1 @@
+"""transformers' audio encoders: pretrained, frozen, fine-tuned."""

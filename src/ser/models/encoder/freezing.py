@@ -1,0 +1,58 @@
+"""Which part of an encoder keeps its pretrained weights."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ser.config import ModelConfig
+from ser.runtime.errors import UserError
+
+
+def freeze(encoder: nn.Module, config: ModelConfig) -> list[nn.Module]:
+    """Take the frozen part of a transformers encoder out of training; returns its modules.
+
+    Nothing before the first trained weight asks for a gradient, so autograd records nothing there: it costs no more
+    than prediction. `train_last_layers=n` freezes all that comes before the last n transformer layers and trains what
+    comes after them (the final norm of a pre-norm encoder).
+    """
+    if config.freeze == "encoder":
+        frozen = [encoder]
+    elif config.train_last_layers is not None:
+        frozen = _before_last_layers(encoder, config.train_last_layers)
+    elif config.freeze == "feature_encoder":
+        frozen = feature_encoder(encoder)
+    else:
+        frozen = []
+    for module in frozen:
+        module.requires_grad_(False)
+    if config.train_last_layers is not None and hasattr(encoder, "masked_spec_embed"):
+        encoder.masked_spec_embed.requires_grad_(False)  # it enters before the frozen layers
+    return frozen
+
+
+def feature_encoder(encoder: nn.Module) -> list[nn.Module]:
+    """The convolutions that turn wave or spectrogram into frames."""
+    if hasattr(encoder, "feature_extractor"):
+        return [encoder.feature_extractor]
+    return [encoder.conv1, encoder.conv2]  # Whisper
+
+
+def transformer(encoder: nn.Module) -> nn.Module:
+    """The part that holds `layers`: Whisper's encoder itself, a submodule elsewhere."""
+    return encoder if hasattr(encoder, "layers") else encoder.encoder
+
+
+def has_final_norm(encoder: nn.Module) -> bool:
+    """Whether `layer_norm` comes after the layers (pre-norm encoders) or before them (post-norm ones)."""
+    return encoder.config.model_type == "whisper" or getattr(encoder.config, "do_stable_layer_norm", False)
+
+
+def _before_last_layers(encoder: nn.Module, trained: int) -> list[nn.Module]:
+    stack = transformer(encoder)
+    if trained > len(stack.layers):
+        raise UserError(f"model.train_last_layers: given {trained}; this encoder has {len(stack.layers)} layers.")
+    after = {stack.layers} | ({stack.layer_norm} if has_final_norm(encoder) else set())
+    before = [module for module in stack.children() if module not in after]
+    if stack is not encoder:
+        before += [module for module in encoder.children() if module is not stack]
+    return before + list(stack.layers[: len(stack.layers) - trained])

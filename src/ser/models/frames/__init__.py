@@ -1,0 +1,1 @@
+"""Small networks on frames of MFCC or log-mel."""

@@ -1,0 +1,80 @@
+"""The registry of models: which module makes and opens each kind.
+
+`build_model` makes a network to train, `load_model` opens one that was saved (or any audio classifier of the
+transformers library). A new architecture is a file with two functions, `build(config, label_names, max_seconds)` and
+`load(folder, card)`, and one line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+from ser.config import ModelConfig
+from ser.data.inputs import Input
+from ser.models.base import SerModel, read_card
+from ser.runtime.errors import UserError
+
+__all__ = ["FITTED_AT_ONCE", "KINDS", "SerModel", "build_model", "input_of", "load_model"]
+
+KINDS = {
+    "encoder": "ser.models.encoder.encoder",
+    "classical": "ser.models.classical.classical",
+    "mfcc_cnn": "ser.models.frames.mfcc_cnn",
+    "logmel_crnn": "ser.models.frames.logmel_crnn",
+    "mfcc_lstm_delta": "ser.models.frames.mfcc_lstm_delta",
+    "text_encoder": "ser.models.text.text_encoder",
+    "text_ngrams": "ser.models.text.text_ngrams",
+    "fusion": "ser.models.fusion.fusion",
+}
+TEXT_TYPES = ("roberta", "bert", "electra", "distilbert", "albert", "xlm-roberta", "deberta-v2", "modernbert")
+"""What transformers calls the text encoders known here."""
+FITTED_AT_ONCE = ("classical", "text_ngrams")
+"""Kinds without epochs: they offer `fit` and `predict`."""
+_INPUTS: dict[str, Input] = {"text_encoder": "text", "text_ngrams": "text", "fusion": "audio and text"}
+
+
+def input_of(kind: str) -> Input:
+    """What a kind of model takes of a clip."""
+    return _INPUTS.get(kind, "audio")
+
+
+def build_model(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float) -> SerModel:
+    """A network to train: pretrained weights where the architecture has them, a new head with one output per label.
+
+    New weights depend only on torch's seed, which the caller sets. Clips are cut to `max_seconds`.
+    Raises UserError for fewer than two labels, a checkpoint that can't be had or used, or settings it has no room for.
+    """
+    if len(label_names) < 2 or len(set(label_names)) != len(label_names):
+        raise UserError(f"labels: given {list(label_names)}; a classifier needs at least two, all different.")
+    return _module(config.kind).build(config, tuple(label_names), float(max_seconds))
+
+
+def load_model(folder: str | Path) -> SerModel:
+    """Open a network saved by `SerModel.save`, any audio classifier of transformers by folder or hub name, or an exported model.onnx.
+
+    The labels and their order are read from the checkpoint. The network comes in eval mode, its weights in float32.
+    Raises UserError when the folder holds no model, or lacks weights.
+    """
+    if str(folder).endswith(".onnx"):
+        return import_module("ser.models.onnx").open_onnx(folder).eval()
+    if card := read_card(folder):
+        model = _module(card["kind"]).load(Path(folder), card).eval()
+        model.noise_reduction = bool(card.get("noise_reduction", False))
+        return model
+    return _module("text_encoder" if _reads_text(Path(folder)) else "encoder").load_foreign(str(folder)).eval()
+
+
+def _reads_text(folder: Path) -> bool:
+    """Whether a checkpoint from elsewhere is a text encoder, by what its config.json calls itself."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") in TEXT_TYPES
+    except (OSError, ValueError, AttributeError):
+        return False  # the encoder says what is wrong with it
+
+
+def _module(kind: str):
+    if kind not in KINDS:
+        raise UserError(f"model kind: given {kind!r}; known kinds are {', '.join(KINDS)}.")
+    return import_module(KINDS[kind])

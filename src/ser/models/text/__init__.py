@@ -1,0 +1,1 @@
+"""Models of texts: a transformers encoder, and letter n-grams."""

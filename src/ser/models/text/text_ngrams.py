@@ -1,0 +1,153 @@
+"""n-grams of letters, emotion words and ridge regression: the text baseline that needs no download and no GPU.
+
+The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams of each view), `emotion_words.json` and
+`weights.safetensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import StratifiedKFold
+
+from ser.config import ModelConfig, TextNgramsConfig, as_plain
+from ser.data.text_store import TextStore
+from ser.models.base import CARD, card_of
+from ser.models.classical.classifiers import fit_sharpness, softmax
+from ser.models.text.emotion_words import EmotionWords, read_emotion_words
+from ser.models.text.ngram_views import NgramViews
+from ser.runtime.errors import UserError
+from ser.runtime.files import atomic_folder, read_json, write_json
+
+WEIGHTS = "weights.safetensors"
+WORDS = "emotion_words.json"
+INNER_FOLDS = 3
+NEVER = -10.0
+"""Score of a label that the training part lacks; those of the others lie around -1 and 1."""
+
+
+class TextNgrams:
+    """Texts to probabilities. `fit` once; afterwards it only reads. Offers what inference asks of a model."""
+
+    kind = "text_ngrams"
+    exact_length = False
+    noise_reduction = False
+    caveats: tuple[str, ...] = ()
+
+    def __init__(self, config: TextNgramsConfig, label_names: Sequence[str], max_seconds: float):
+        self.config, self.label_names, self.max_seconds = config, tuple(label_names), float(max_seconds)
+        self.views = NgramViews(config.least_texts)
+        self.words = EmotionWords(read_emotion_words(), config.word_weight)
+        self.weights = np.zeros((0, len(self.label_names)))
+        self.bias = np.zeros(len(self.label_names))
+        self.sharpness = 1.0
+
+    def fit(
+        self,
+        store: TextStore,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        speakers: Sequence[str] | None,
+        seed: int,
+        after_file: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """Learn from the training texts: rows of the store and their labels (n,). Returns their probabilities (n, labels).
+
+        Labels count alike, however rare (balanced class weights). after_file: called between steps, may raise to end it.
+        """
+        texts = [store[row] for row in rows]
+        self.sharpness = self._choose_sharpness(texts, labels, seed, after_file)
+        self._fit(texts, labels)
+        return self._probabilities(texts)
+
+    def predict(
+        self,
+        store: TextStore,
+        rows: np.ndarray,
+        speakers: Sequence[str | None] | None = None,
+        title: str | None = None,
+        after_file: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """Probabilities (n, labels) of the given (usable) rows of a store."""
+        return self._probabilities([store[row] for row in rows])
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that the classifier learnt."""
+        return self.weights.size + self.bias.size
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model to a folder, all of it or nothing."""
+        from safetensors.numpy import save_file
+
+        with atomic_folder(folder) as temporary:
+            card = card_of(self) | {
+                "settings": as_plain(self.config),
+                "sharpness": self.sharpness,
+            }
+            write_json(temporary / CARD, card)
+            write_json(temporary / WORDS, self.words.words)  # with the model, so that another list changes no old answer
+            words = {"words.mean": self.words.mean, "words.deviation": self.words.deviation}
+            save_file({**self.views.write(temporary), **words, "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
+
+    def to(self, device: object) -> TextNgrams:
+        """The same model: it has no tensors to move, and stays on the CPU."""
+        return self
+
+    def eval(self) -> TextNgrams:
+        """The same model: prediction is all it does."""
+        return self
+
+    def _fit(self, texts: Sequence[str], labels: np.ndarray) -> None:
+        features = sparse.hstack([self.views.fit_transform(texts), self.words.fit_transform(texts)], format="csr")
+        classifier = RidgeClassifier(alpha=self.config.alpha, class_weight="balanced", solver="sparse_cg").fit(features, labels)
+        weights, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
+        if len(classifier.classes_) == 2:  # one score, positive for the second
+            weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+        self.weights = np.zeros((features.shape[1], len(self.label_names)))
+        self.bias = np.full(len(self.label_names), NEVER)
+        self.weights[:, classifier.classes_], self.bias[classifier.classes_] = weights.T, bias
+
+    def _scores(self, texts: Sequence[str]) -> np.ndarray:
+        return sparse.hstack([self.views.transform(texts), self.words.transform(texts)], format="csr") @ self.weights + self.bias
+
+    def _probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        return softmax(self._scores(texts), self.sharpness) if texts else np.zeros((0, len(self.label_names)))
+
+    def _choose_sharpness(self, texts: list[str], labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> float:
+        """By cross-validation within the training part, so that it isn't too sure."""
+        if min(np.bincount(labels)[np.unique(labels)]) < INNER_FOLDS:
+            return 1.0
+        scores = np.zeros((len(labels), len(self.label_names)))
+        for train, held_out in StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(labels, labels):
+            after_file()
+            self._fit([texts[row] for row in train], labels[train])
+            scores[held_out] = self._scores([texts[row] for row in held_out])
+        return fit_sharpness(scores, labels)
+
+
+def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float) -> TextNgrams:
+    """A model to fit."""
+    return TextNgrams(config.text_ngrams, label_names, max_seconds)
+
+
+def load(folder: Path, card: dict) -> TextNgrams:
+    """Open a model written by `TextNgrams.save`. Raises UserError when files are missing or damaged."""
+    from safetensors.numpy import load_file
+
+    try:
+        model = TextNgrams(TextNgramsConfig(**card["settings"]), card["label_names"], card["max_seconds"])
+        model.sharpness = float(card["sharpness"])
+        tensors = load_file(folder / WEIGHTS)
+        model.views.read(folder, tensors)
+        model.words = EmotionWords(read_json(folder / WORDS), model.config.word_weight)
+        model.words.mean, model.words.deviation = tensors["words.mean"], tensors["words.deviation"]
+        model.weights, model.bias = tensors["weights"], tensors["bias"]
+        model._probabilities(["가"])
+    except Exception as error:  # a damaged file fails in many ways; nothing but data is read
+        raise UserError(f"{folder}: not a whole model ({type(error).__name__}: {error}). Copy the folder again.") from None
+    return model

@@ -1,0 +1,135 @@
+"""The report of a whole run: oof.csv, report.md, report.json and confusion.png in its folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ser.data.duplicates import KINDS, Finding, find_duplicates
+from ser.data.tables import Table
+from ser.inference.runs import Run, read_run
+from ser.report.pictures import plot_confusion
+from ser.report.tables import markdown_table
+from ser.runtime.files import write_csv, write_json, write_text
+from ser.scoring.metrics import describe, per_class, scores
+from ser.scoring.suspicions import suspicions
+
+FOLD_COLUMNS = ("n", "accuracy", "accuracy_low", "accuracy_high", "majority", "macro_f1", "uar", "log_loss")
+
+
+def run_report(run_folder: str | Path, seed: int = 0) -> dict:
+    """Check a finished run and write its oof.csv, confusion.png, report.json and report.md. Returns what report.json holds.
+
+    Raises UserError when a fold is missing or the files don't hold together (see `ser.inference.runs.read_run`).
+    """
+    run = read_run(run_folder)
+    result = scores(run.labels, run.oof, run.speakers, seed)
+    histories = {fold: pd.read_csv(run.folder / f"fold_{fold}" / "history.csv") for fold in run.folds}
+    leaks = _leaks(run)
+    report = {
+        "run": run.folder.name,
+        "split": run.split,
+        "fingerprint": run.fingerprint,
+        "oof": result,
+        "folds": [
+            {"fold": fold, "epoch": run.metrics[fold]["epoch"]} | {key: run.metrics[fold]["scores"][key] for key in FOLD_COLUMNS}
+            for fold in run.folds
+        ],
+        "classes": per_class(run.labels, run.oof, run.label_names).to_dict("records"),
+        "dropped": list(run.dropped),
+        "test_clips": len(run.test_ids),
+        "test_prior": list(run.test_prior),
+        "speakers": len(set(run.speakers)) if run.speakers else None,
+        "epoch_chosen": any(len(history) > 1 for history in histories.values()),
+        "caveats": run.metrics[run.folds[0]].get("caveats", []) + _about_transcripts(run),
+        "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
+        "warnings": [run.text_leak] * bool(run.text_leak)
+        + _leak_warnings(leaks, run.input)
+        + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
+    }
+    write_csv(run.folder / "oof.csv", oof_table(run))
+    plot_confusion(run.labels, run.oof, run.label_names, run.folder / "confusion.png", f"{run.folder.name}: out-of-fold predictions")
+    write_json(run.folder / "report.json", report)
+    write_text(run.folder / "report.md", _as_markdown(report))
+    return report
+
+
+def oof_table(run: Run) -> pd.DataFrame:
+    """Columns id, fold, label and p_<label> …: each training clip as predicted by the model that hasn't seen it."""
+    table = pd.DataFrame(run.oof, columns=[f"p_{name}" for name in run.label_names])
+    table.insert(0, "label", run.labels)
+    table.insert(0, "fold", run.fold_of)
+    table.insert(0, "id", run.ids)
+    return table
+
+
+def _leaks(run: Run) -> list[Finding]:
+    """Equal audio and speakers in several folds, as told by the hashes and speakers in data.json."""
+    train = Table(run.ids, (), run.labels, run.speakers)
+    test = Table(run.test_ids, ())
+    return find_duplicates(train, run.audio_hashes, run.fold_of, test, run.test_audio_hashes, run.label_names)
+
+
+def _as_markdown(report: dict) -> str:
+    parts = [
+        f"# {report['run']}",
+        f"Out-of-fold: {describe(report['oof'])}.",
+        *(f"**Warning:** {line}" for line in report["warnings"]),
+        "## How to read these numbers",
+        "\n".join(f"- {line}" for line in _caveats(report)),
+        "## Folds",
+        markdown_table(pd.DataFrame(report["folds"])),
+        "## Labels",
+        markdown_table(pd.DataFrame(report["classes"])),
+        "![confusion matrix](confusion.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about_transcripts(run: Run) -> list[str]:
+    if run.input != "audio and text":
+        return []
+    return [f"Training clips without a transcript, where the audio alone decided: {len(run.without_transcript)} of {len(run.ids)}."]
+
+
+def _leak_warnings(leaks: Sequence[Finding], what: str) -> list[str]:
+    """One sentence per kind of equal audio. Speakers in several folds belong to the split and are told with it."""
+    counts = Counter(finding.kind for finding in leaks if finding.kind != "speaker_across_folds")
+    return [f"{KINDS[kind].replace('audio', what)}: {count}. The ids are in report.json." for kind, count in counts.items()]
+
+
+def _caveats(report: dict) -> list[str]:
+    lines = [
+        f"Split: {report['split']}.",
+        "Each training clip is predicted by the one fold that hasn't trained on it."
+        + " The epoch of a fold was chosen on the same validation part, so fold and out-of-fold scores are slightly optimistic."
+        * report["epoch_chosen"],
+        *report["caveats"],
+    ]
+    if report["speakers"] is None:
+        lines.append(
+            "There is no speaker column: a speaker-disjoint split can't be made from the competition's CSV, and clips of one voice are "
+            "probably on both sides. Expect less on new voices. Give a CSV `id,speaker` (--data.speakers) to split by speaker."
+        )
+    elif shared := sum(leak["kind"] == "speaker_across_folds" for leak in report["leaks"]):
+        lines.append(
+            f"{shared} of {report['speakers']} speakers are in more than one fold: the score is for known voices. Expect less on new ones."
+        )
+    else:
+        lines.append(f"None of the {report['speakers']} speakers is in more than one fold: the score is for voices the model hasn't heard.")
+    lines.append(
+        f"The interval is a 95 % bootstrap by {report['oof']['interval_by']}; majority is the accuracy of always giving the commonest "
+        "label; UAR is the mean recall over labels."
+    )
+    dropped, prior = report["dropped"], report["test_prior"]
+    lines.append(f"Training clips left out as unusable: {len(dropped)}{_statuses(dropped)}.")
+    lines.append(f"Test clips that couldn't be read and were given the prior: {len(prior)} of {report['test_clips']}{_statuses(prior)}.")
+    return lines
+
+
+def _statuses(clips: Sequence[dict]) -> str:
+    counts = Counter(clip["status"] for clip in clips)
+    return f" ({', '.join(f'{count} {status}' for status, count in sorted(counts.items()))})" if counts else ""

@@ -1,0 +1,81 @@
+"""What the page says about one recording."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ser.audio import SAMPLE_RATE, decode, to_float
+from ser.data.labels import display_korean, english, is_emotion
+from ser.korean.engine import InferenceEngine
+from ser.runtime.errors import UserError
+from ser.timeline.picture import plot_timeline
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TIMELINE_SECONDS = 8.0
+"""Longer recordings get a timeline besides the one answer."""
+PLOTTED_POINTS = 2_000
+SHOWN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """heading: Markdown. probabilities: by bilingual name, {} where the recording can't be used. timeline: a PNG, or None."""
+
+    heading: str
+    probabilities: dict[str, float]
+    waveform: Figure | None
+    timeline: Path | None
+
+
+def bilingual(label: str) -> str:
+    """`분노 · Angry`; the label itself where the registry doesn't know it."""
+    return f"{display_korean(label)} · {english(label)}" if is_emotion(label) else label
+
+
+def answer(engine: InferenceEngine, path: str | Path) -> Answer:
+    """Predict one recording; a bad one gets its status and no emotion."""
+    found = engine.predict_single(path)
+    if found["predicted_emotion"] is None:
+        return Answer(f"### 사용할 수 없는 녹음 · not usable: {found['status']}\n\n{found['detail']}", {}, None, None)
+    heading = f"## {bilingual(found['predicted_emotion'])} {found['confidence']:.0%}\n\n{found['duration']:.1f} s"
+    if found["status"] != "ok":
+        heading += f" · {found['detail'] or found['status']}"
+    probabilities = {bilingual(label): share for label, share in found["probabilities"].items()}
+    timeline = None
+    if found["duration"] > TIMELINE_SECONDS:
+        try:
+            timeline = _timeline(engine, path)
+        except UserError as error:  # models that compare clips with each other have none
+            heading += f"\n\n{error}"
+    return Answer(heading, probabilities, _waveform(path), timeline)
+
+
+def _timeline(engine: InferenceEngine, path: str | Path) -> Path | None:
+    windows = engine.predict_timeline(path).windows
+    if not len(windows):
+        return None
+    png = Path(tempfile.mkdtemp(prefix="ser-timeline-")) / "timeline.png"
+    plot_timeline(windows, png, "")
+    return png
+
+
+def _waveform(path: str | Path) -> Figure:
+    """The first minute: the loudest and the quietest sample of each stretch."""
+    from matplotlib.figure import Figure
+
+    wave = to_float(decode(path, max_seconds=SHOWN_SECONDS).samples)
+    width = max(1, len(wave) // PLOTTED_POINTS)
+    parts = wave[: len(wave) // width * width].reshape(-1, width)
+    seconds = np.arange(len(parts)) * width / SAMPLE_RATE
+    figure = Figure(figsize=(10, 1.8), layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(seconds, parts.min(1), parts.max(1), color="#1f77b4", linewidth=0.4)
+    axes.set(xlim=(0, len(wave) / SAMPLE_RATE), ylim=(-1, 1), xlabel="seconds", yticks=(-1, 0, 1))
+    return figure

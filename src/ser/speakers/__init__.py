@@ -1,6 +1,0 @@
-"""Whose voice it is, without asking: finding speakers by clustering, and taking a speaker's own way of speaking out of the features."""
-
-from ser.speakers.finding import SpeakerSpace, find_speakers
-from ser.speakers.normalization import POOLED, SpeakerNormalizer
-
-__all__ = ["POOLED", "SpeakerNormalizer", "SpeakerSpace", "find_speakers"]

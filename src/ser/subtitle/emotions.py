@@ -1,0 +1,191 @@
+"""The emotion of each segment of a film, in batches of near-equal length, kept on disk as it goes.
+
+A segment longer than the model was trained for is heard in equal parts, whose mean weighs by their length. A short one is widened
+into the pauses around it. What was predicted before a kill isn't predicted again, and ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from ser.audio import SAMPLE_RATE
+from ser.config import SubtitlesConfig
+from ser.data.hashes import hash_files
+from ser.data.labels import LABEL_SETS, map_label
+from ser.data.store import ClipStore
+from ser.runtime.errors import UserError
+from ser.scoring.calibration import read_temperature, scaled
+from ser.subtitle.film import Film
+from ser.transcripts import Segment
+
+if TYPE_CHECKING:
+    from ser.models.base import SerModel
+
+FORMAT = 1  # raise it when the same sound and model give other probabilities
+CHUNK = 256  # windows predicted between two writes: what a kill costs
+SHORTEST = SAMPLE_RATE // 10  # samples that a model needs at least, as in training (data.min_seconds)
+LABELS = LABEL_SETS["subtitle7"]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The parts of a film that the model hears: samples (start, end), and which segment each belongs to."""
+
+    parts: list[tuple[int, int]]
+    segment: np.ndarray  # (windows,) int64
+
+
+def windows_of(segments: Sequence[Segment], frames: int, shortest: float, longest: float) -> Windows:
+    """One window per segment, or several equal ones where it is longer than `longest` seconds.
+
+    segments: in the order of their starts. Short ones are widened to `shortest` seconds, no further than the middle of the pauses
+    around them. A segment that lies outside of the sound (frames samples), or has next to none, gets no window.
+    """
+    bounds = [[min(max(0, round(time * SAMPLE_RATE)), frames) for time in (part.start, part.end)] for part in segments]
+    nexts = [start for start, _ in bounds[1:]]
+    parts, owner, spoken_until = [], [], None
+    for number, (start, end) in enumerate(bounds):
+        left = 0 if spoken_until is None else min(start, (spoken_until + start) // 2)
+        right = max(end, (end + nexts[number]) // 2) if number < len(nexts) else frames
+        spoken_until = max(end, spoken_until or 0)
+        if start < end:
+            start, end = _widen(start, end, left, right, round(shortest * SAMPLE_RATE))
+        if end - start < SHORTEST:
+            continue
+        count = -(-(end - start) // round(longest * SAMPLE_RATE))
+        edges = np.linspace(start, end, count + 1).round().astype(int).tolist()
+        parts += pairwise(edges)
+        owner += [number] * count
+    return Windows(parts, np.array(owner, np.int64))
+
+
+def _widen(start: int, end: int, left: int, right: int, wanted: int) -> tuple[int, int]:
+    """Grow to `wanted` samples on both sides, as far as left and right allow."""
+    missing = max(0, wanted - (end - start))
+    before = min(missing // 2, start - left)
+    after = min(missing - before, right - end)
+    return start - min(missing - after, start - left), end + after
+
+
+def emotion_probabilities(
+    model: str | Path, film: Film, segments: Sequence[Segment], config: SubtitlesConfig, cache: str | Path
+) -> np.ndarray:
+    """Probability of each of subtitle7's emotions, (segments, 7); NaN for segments without sound.
+
+    model: a run (mean over its folds), a fold or a model folder. Emotions that the seven lack count for their nearest one; those with
+    none (other, unknown) for none, so a row may sum to less than one. Raises UserError for a model that knows fewer than two of the seven.
+    """
+    from ser.inference.prediction import load_models, model_folders
+    from ser.runtime.device import make_accelerator
+
+    accelerator, temperature = make_accelerator(config.precision), read_temperature(model)
+    folders, total, seven = model_folders(model), 0.0, None
+    for folder, (title, network) in zip(folders, load_models(model, accelerator), strict=True):
+        if seven is None:
+            # Heard as in training: the model's folder says how.
+            seven = _into_seven(network, folder)
+            windows = windows_of(segments, film.frames, min(config.context, network.max_seconds), network.max_seconds)
+            store = film.clips(windows.parts, network.noise_reduction)
+            rows = np.flatnonzero(store.usable)
+        place = Path(cache) / "emotions" / f"{_key(folder, store, rows, config, cache)}.f64"
+        with _progress(place, len(rows), len(network.label_names), f"emotions, {title}") as progress:
+            predict_missing(progress, network, store, rows, int(config.batch_size), accelerator)
+            total += scaled(progress.read(), temperature) @ seven
+    return _by_segment(total / len(folders), windows, rows, len(segments))
+
+
+def predict_missing(progress: Progress, network: SerModel, store: ClipStore, rows: np.ndarray, batch_size: int, accelerator) -> None:
+    """Predict what isn't on disk yet, a chunk at a time.
+
+    A classical model hears all at once: it may tell voices apart by comparing them.
+    """
+    from ser.inference.prediction import predict_probabilities
+    from ser.models.registry import FITTED_AT_ONCE
+
+    chunk = max(1, len(rows)) if network.kind in FITTED_AT_ONCE else CHUNK
+    for start in range(progress.whole_chunks(chunk) * chunk, len(rows), chunk):
+        progress.append(predict_probabilities(network, store, rows[start : start + chunk], batch_size, accelerator))
+
+
+class Progress:
+    """Probabilities (rows, labels) as float64 in a file that grows by whole chunks; one process at a time writes to it."""
+
+    def __init__(self, path: Path, rows: int, labels: int, on_rows: Callable[[int], None]) -> None:
+        self.path, self.rows, self.labels, self.on_rows = path, rows, labels, on_rows
+
+    def whole_chunks(self, chunk: int) -> int:
+        """How many chunks are there; the rest of one that was cut off by a kill is removed."""
+        done = self.path.stat().st_size // (8 * self.labels)
+        whole = done // chunk if done < self.rows else -(-self.rows // chunk)
+        kept = min(whole * chunk, self.rows)
+        os.truncate(self.path, kept * 8 * self.labels)
+        self.on_rows(kept)
+        return whole
+
+    def append(self, probabilities: np.ndarray) -> None:
+        """Add the next chunk, on the disk when this returns."""
+        with self.path.open("ab") as file:
+            file.write(np.ascontiguousarray(probabilities, np.float64).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        self.on_rows(len(probabilities))
+
+    def read(self) -> np.ndarray:
+        """All rows, once they are there."""
+        return np.fromfile(self.path, np.float64).reshape(self.rows, self.labels)
+
+
+@contextmanager
+def _progress(path: Path, rows: int, labels: int, title: str) -> Iterator[Progress]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("ab") as lock,
+        tqdm(total=rows, unit="segment", desc=title, delay=2, disable=None, leave=False) as bar,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it ends with its process, however that ends
+        yield Progress(path, rows, labels, lambda count: bar.update(count) and None)
+
+
+def _into_seven(network: SerModel, folder: Path) -> np.ndarray:
+    """0/1 (labels, 7): which of the seven each of a model's labels counts for."""
+    from ser.models.registry import input_of
+
+    if (takes := input_of(network.kind)) != "audio":
+        raise UserError(f"{folder} is a {network.kind} model, which takes {takes}; subtitles need a model that hears.")
+    mapped = [map_label(name, LABELS) for name in network.label_names]
+    if len(set(mapped) - {None}) < 2:
+        raise UserError(
+            f"{folder}: its labels {', '.join(network.label_names)} don't tell apart any two of {', '.join(LABELS)}; "
+            "subtitles need a model that was trained on emotions."
+        )
+    return np.array([[float(label == name) for label in LABELS] for name in mapped])
+
+
+def _key(folder: Path, store: ClipStore, rows: np.ndarray, config: SubtitlesConfig, cache: str | Path) -> str:
+    """What the probabilities depend on: the sound of every window, the model's files, and how it is run."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    contents = hash_files(files, cache, "the model")
+    made_of = [f"{FORMAT} {CHUNK} {int(config.batch_size)} {config.precision}", *store.report["audio_hash"].iloc[rows]]
+    made_of += [f"{path.relative_to(folder)} {content}" for path, content in zip(files, contents, strict=True)]
+    return hashlib.blake2b("\n".join(made_of).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _by_segment(probabilities: np.ndarray, windows: Windows, rows: np.ndarray, segments: int) -> np.ndarray:
+    """The mean over each segment's windows, weighted by their length."""
+    lengths = np.array([end - start for start, end in windows.parts], float)[rows]
+    owner = windows.segment[rows]
+    sums, weights = np.zeros((segments, len(LABELS))), np.zeros(segments)
+    np.add.at(sums, owner, probabilities * lengths[:, None])
+    np.add.at(weights, owner, lengths)
+    return np.divide(sums, weights[:, None], out=np.full_like(sums, np.nan), where=weights[:, None] > 0)

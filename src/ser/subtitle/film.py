@@ -1,0 +1,130 @@
+"""The sound of a film on disk: decoded in a stream to one file of int16 samples, so that hours of it are never in memory.
+
+It is kept in the cache under the hash of the film's bytes, in the form of a clip store, so that a segment is a clip of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ser.audio import SAMPLE_RATE, to_float
+from ser.audio.decoding import SILENCE_DB, levels
+from ser.audio.noise import reduce_noise
+from ser.audio.stream import AudioStream
+from ser.data.hashes import hash_files
+from ser.data.store import REPORT, ClipStore
+from ser.runtime.errors import UserError
+from ser.runtime.files import atomic_folder, read_json, remove_leftovers, write_json
+
+FORMAT = 1  # raise it when decoding changes what a film becomes
+SHORTEST = SAMPLE_RATE // 10  # samples
+
+
+@dataclass(frozen=True)
+class Film:
+    """A decoded film or recording: its samples on disk (`folder/audio.i16`), and what was found wrong with it ("" if nothing)."""
+
+    folder: Path
+    frames: int
+    content: str
+    problem: str
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound."""
+        return self.frames / SAMPLE_RATE
+
+    def samples(self) -> np.ndarray:
+        """int16 (T,), a memory map."""
+        return np.memmap(self.folder / "audio.i16", np.int16, "r", shape=(self.frames,))
+
+    def read(self, start: int, end: int) -> np.ndarray:
+        """int16 samples of a part. Read, not mapped: the pages of a map would count as memory that the program needs."""
+        return _read(self.folder, start, end - start)
+
+    def clips(self, parts: list[tuple[int, int]], noise_reduction: bool = False) -> ClipStore:
+        """A store whose clips are these parts (start, end) of the film; those without sound are unusable, status silent.
+
+        noise_reduction: damp noise in each part, as in training of a model that wants it; the parts then get a file of their own.
+        """
+        folder, starts = self.folder, [start for start, _ in parts]
+        if noise_reduction:
+            key = hashlib.blake2b(np.array(parts, np.int64).tobytes(), digest_size=8).hexdigest()
+            folder = self.folder.with_name(f"{self.folder.name}-quieter-{key}")
+            with atomic_folder(folder) as temporary, (temporary / "audio.i16").open("wb") as audio:
+                for start, end in parts:
+                    audio.write(reduce_noise(self.read(start, end)).tobytes())
+            lengths = [end - start for start, end in parts]
+            starts = (np.cumsum([0, *lengths])[:-1]).tolist()
+        rows, frames = [], []
+        for place, (start, end) in zip(starts, parts, strict=True):
+            samples = _read(folder, place, end - start)
+            peak_db, rms_db = levels(samples)
+            audible = len(samples) > 0 and peak_db >= SILENCE_DB
+            audio_hash = hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest() if audible else ""
+            rows.append([str(folder), "ok" if audible else "silent", "", "", (end - start) / SAMPLE_RATE, SAMPLE_RATE, 1])
+            rows[-1] += [self.content, audio_hash, peak_db, rms_db]
+            frames.append(len(samples) if audible else 0)
+        return _FilmClips(folder, pd.DataFrame(rows, columns=REPORT), np.array(starts, np.int64), np.array(frames, np.int64))
+
+
+class _FilmClips(ClipStore):
+    """Clips that are read, not mapped, for the reason given in `Film.read`."""
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return to_float(_read(self.folder, self.offsets[row], self.frames[row]))
+
+
+def open_film(path: str | Path, cache: str | Path) -> Film:
+    """The sound of a film or recording at 16 kHz mono, decoded now if it isn't in the cache yet.
+
+    Any audio or video file that the rest of this project reads; of several sound tracks the first. Time 0 is where players begin.
+    Raises UserError for a file that can't be used; what is merely damaged is decoded as far as it goes and told in `problem`.
+    """
+    path = Path(path)
+    (content,) = hash_files([path], cache, "the film")
+    if isinstance(content, OSError):
+        raise UserError(f"{path}: can't be read ({content.strerror or content}).")
+    folder = Path(cache) / f"recording-{content}-{FORMAT}"
+    film = _recall(folder, content)
+    if film is None:
+        _decode(path, folder)
+        film = _recall(folder, content)
+    if film is None:
+        raise UserError(f"{folder}: can't be read back after writing it. Is the disk sound? Another --cache may help.")
+    return film
+
+
+def _read(folder: Path, start: int, count: int) -> np.ndarray:
+    return np.fromfile(folder / "audio.i16", np.int16, count, offset=2 * start)
+
+
+def _recall(folder: Path, content: str) -> Film | None:
+    try:
+        facts = read_json(folder / "recording.json")
+        whole = (folder / "audio.i16").stat().st_size == 2 * facts["frames"]
+        return Film(folder, int(facts["frames"]), content, str(facts["problem"])) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _decode(path: Path, folder: Path) -> None:
+    remove_leftovers(folder.parent, alone=False)
+    stream, frames = AudioStream(path), 0
+    with atomic_folder(folder) as temporary:
+        with (temporary / "audio.i16").open("wb") as audio, tqdm(desc="decoding", unit="s", delay=2, disable=None, leave=False) as bar:
+            for block in stream:
+                audio.write(block.tobytes())
+                frames += len(block)
+                bar.total = None if stream.seconds is None else max(round(stream.seconds), frames // SAMPLE_RATE)
+                bar.update(frames // SAMPLE_RATE - bar.n)
+        if frames < SHORTEST:
+            reason = stream.detail or f"{frames / SAMPLE_RATE * 1000:.0f} ms of sound"
+            raise UserError(f"{path}: there is nothing to subtitle in it ({reason}).")
+        write_json(temporary / "recording.json", {"frames": frames, "problem": stream.detail})

@@ -1,0 +1,40 @@
+"""Train the folds of one experiment.
+
+    python -m ser.train --config configs/wav2vec2_base.yaml
+    python -m ser.train --config configs/wav2vec2_base.yaml --folds 0,3 --train.batch_size 4
+    python -m ser.train --config configs/demo.yaml --run.output outputs/try --train.epochs 2
+
+Run the same command again after an interruption: finished folds are skipped, the running one goes on.
+"""
+
+from __future__ import annotations
+
+from ser.config import build_parser, parse
+from ser.runtime.errors import Interrupted, UserError, run_command
+from ser.train.training import train
+
+
+def main(argv: list[str]) -> None:
+    parser = build_parser("train", __doc__)
+    parser.add_argument("--folds", type=str, help="Train only these folds, e.g. 0,3; the report is made when all are there.")
+    config, arguments = parse(parser, argv)
+    try:
+        train(config, chosen_folds(arguments.folds, config.cv.n))
+    except Interrupted as stopped:
+        if config.run.start_over:
+            raise Interrupted(f"{stopped} But without --run.start_over, which would throw it away.") from None
+        raise
+
+
+def chosen_folds(text: str | None, n: int) -> list[int] | None:
+    """`0,3` as [0, 3]; None means all."""
+    if text is None:
+        return None
+    words = text.strip("[]").replace(" ", "").split(",")
+    if not all(word.isdecimal() and int(word) < n for word in words):
+        raise UserError(f"--folds: given {text!r}; allowed are numbers from 0 to {n - 1} with commas between, e.g. 0,{n - 1}.")
+    return sorted({int(word) for word in words})
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,76 @@
+"""What every finished fold leaves in its folder, whatever kind of model it has: one place for the data contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser.report.pictures import plot_confusion, plot_history
+from ser.runtime.files import write_csv, write_json
+from ser.runtime.seeds import seed_of
+from ser.scoring.metrics import scores
+from ser.train.experiment import Experiment
+
+
+def predict_test(run: Experiment, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
+    """Probabilities (M, labels) of all test clips, None where there are none.
+
+    predict: rows of the test store -> probabilities. Clips that can't be used get the prior of the training labels.
+    """
+    if run.test is None:
+        return None
+    usable = np.flatnonzero(run.test_store.usable)
+    probabilities = np.tile(run.prior, (len(run.test), 1))
+    probabilities[usable] = predict(usable)
+    return probabilities
+
+
+def write_artefacts(
+    run: Experiment,
+    fold: int,
+    valid: np.ndarray,
+    test: np.ndarray | None,
+    history: list[dict],
+    timing: list[dict],
+    save_model: Callable[[Path], None],
+    training: dict,
+) -> dict:
+    """Histories, probabilities, plots, the model, and last metrics.json, whose content is returned.
+
+    valid, test: probabilities of the fold's validation clips and of all test clips, rows in table order. training: what metrics.json
+    says besides about how it was trained; its `epoch` is the best one (1-based).
+    """
+    folder, rows = run.folder / f"fold_{fold}", np.flatnonzero(run.folds == fold)
+    write_csv(folder / "history.csv", pd.DataFrame(history))
+    write_csv(folder / "timing.csv", pd.DataFrame(timing))
+    write_csv(folder / "valid.csv", probability_table([run.train.ids[row] for row in rows], valid, run.label_names))
+    if test is not None:
+        write_csv(folder / "test.csv", probability_table(run.test.ids, test, run.label_names))
+    labels = run.train.labels[rows]
+    speakers = None if run.train.speakers is None else [run.train.speakers[row] for row in rows]
+    plot_history(folder / "history.csv", folder / "history.png", training["epoch"])
+    plot_confusion(labels, valid, run.label_names, folder / "confusion.png")
+    save_model(folder / "model")
+    metrics = {
+        "fold": fold,
+        "scores": scores(labels, valid, speakers, seed_of(run.config.run.seed, "bootstrap")),
+        "split": run.split,
+        "label_names": list(run.label_names),
+        "train_clips": len(run.train) - len(rows),
+        "valid_clips": len(rows),
+        "test_clips": 0 if run.test is None else len(run.test),
+        "test_prior_rows": 0 if run.test is None else int((~run.test_store.usable).sum()),
+        **training,
+    }
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def probability_table(ids: Sequence[str], probabilities: np.ndarray, label_names: tuple[str, ...]) -> pd.DataFrame:
+    """`id` and one `p_<label>` column per label, rows in the order given."""
+    table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in label_names])
+    table.insert(0, "id", list(ids))
+    return table

@@ -1,0 +1,245 @@
+"""A run: the K folds of one experiment, in one output folder, from tables to the OOF report.
+
+Each step leaves a file that a person can read and the next step takes from there; finished folds are
+skipped, so the same command run again goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from ser.config import Config, as_plain, save_config
+from ser.data.duplicates import describe_duplicates, find_duplicates
+from ser.data.folds import read_or_make_folds, write_folds
+from ser.data.inputs import Input, Store, open_store, without_transcript
+from ser.data.tables import Dataset, Table, read_dataset
+from ser.data.text_groups import describe_leak
+from ser.models.registry import input_of
+from ser.runtime.errors import UserError
+from ser.runtime.files import read_json, remove_leftovers, write_json
+from ser.train.lock import is_being_trained
+
+NEUTRAL_KEYS = {
+    "data.root", "data.cache", "data.on_bad_audio", "data.allow_absolute_paths", "data.speakers", "data.transcripts", "cv.file",
+    "train.workers", "train.threads", "tracking", "run.output", "run.checkpoint_minutes", "run.checkpoint_steps", "run.time_budget",
+    "run.start_over", "run.on_out_of_memory",
+}  # fmt: skip
+"""Keys that may differ when a run goes on: they don't change its results, or data.json and folds.csv show it if they do."""
+
+
+@dataclass
+class Experiment:
+    """What every fold needs. Rows of `train`, `train_store` and `folds` are the same; likewise `test` and `test_store`."""
+
+    config: Config
+    folder: Path
+    label_names: tuple[str, ...]
+    train: Table
+    train_store: Store
+    test: Table | None
+    test_store: Store | None
+    folds: np.ndarray
+    split: str
+    dropped: list[dict]
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Share of each label among the training clips: what a test clip gets that can't be used."""
+        return np.bincount(self.train.labels, minlength=len(self.label_names)) / len(self.train)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What a checkpoint of this run belongs to: the config (without NEUTRAL_KEYS), the data, and the split."""
+        return {
+            "config": _digest(_settings(as_plain(self.config))),
+            "data": read_json(self.folder / "data.json")["fingerprint"],
+            "folds": _digest(dict(zip(self.train.ids, self.folds.tolist(), strict=True))),
+        }
+
+
+def open_experiment(config: Config) -> Experiment:
+    """Read the data, make or read the folds, and check that the output folder belongs to this config and data."""
+    folder = Path(config.run.output)
+    if config.run.start_over and folder.exists():
+        _remove_run(folder)
+    begun = any(folder.glob("fold_*/metrics.json")) or any(folder.glob("fold_*/checkpoints/*")) or is_being_trained(folder)
+    remove_leftovers(folder, alone=False)
+    if begun:
+        _check_config(config, folder)
+    dataset = read_dataset(config.data)
+    train, train_store, dropped = _usable_training_clips(dataset.train, config)
+    train_store.voices = train.voices
+    test_store = None
+    if dataset.test is not None:
+        test_store = open_store(input_of(config.model.kind), dataset.test, config.data, "test clips")
+        test_store.voices = dataset.test.voices
+        if (unusable := int((~test_store.usable).sum())) > 0:
+            print(f"warning: {unusable} test clips can't be used; their rows get the prior of the training labels.")
+    description = _describe_data(dataset, train, train_store, test_store, dropped)
+    if begun:
+        _check_data(description, folder)
+    else:  # an attempt that never trained (a wrong model name, say) binds nobody to its settings
+        (folder / "folds.csv").unlink(missing_ok=True)
+    folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, config.run.seed, dataset.label_names)
+    save_config(config, folder / "config.yaml")
+    write_folds(folder / "folds.csv", train, folds)
+    what = input_of(config.model.kind)
+    leak = None if what == "audio" else describe_leak(train.texts, train.labels, folds)
+    silent = [name for name, missing in zip(train.ids, without_transcript(train_store), strict=True) if missing]
+    write_json(folder / "data.json", description | {"split": split, "input": what, "text_leak": leak, "without_transcript": silent})
+    test_clips = 0 if dataset.test is None else len(dataset.test)
+    print(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
+    _tell_duplicates(dataset, train, train_store, test_store, folds, what)
+    if leak:
+        print(f"warning: {leak}")
+    return Experiment(config, folder, dataset.label_names, train, train_store, dataset.test, test_store, folds, split, dropped)
+
+
+def _tell_duplicates(dataset: Dataset, train: Table, train_store: Store, test_store: Store | None, folds: np.ndarray, what: Input) -> None:
+    test_hashes = () if test_store is None else test_store.report["audio_hash"]
+    findings = find_duplicates(train, train_store.report["audio_hash"], folds, dataset.test, test_hashes, dataset.label_names)
+    if findings:
+        print(f"warning: {describe_duplicates(findings, what)}")
+
+
+def _usable_training_clips(table: Table, config: Config) -> tuple[Table, Store, list[dict]]:
+    """The training clips that can be used; those that can't stop the run, or are left out when that was asked for."""
+    store = open_store(input_of(config.model.kind), table, config.data, "training clips")
+    bad = np.flatnonzero(~store.usable)
+    if not len(bad):
+        return table, store, []
+    dropped = [{"id": table.ids[i], "status": store.report["status"][i], "path": str(table.paths[i]) if table.paths else ""} for i in bad]
+    lines = [f"  {item['id']}  {item['status']}  {item['path']}" for item in dropped[:20]]
+    if len(bad) > 20:
+        lines.append(f"  … and {len(bad) - 20} more; `python -m ser.check_data --data.root {config.data.root}` lists all")
+    text = f"{len(bad)} of {len(table)} training clips can't be used:\n" + "\n".join(lines)
+    if config.data.on_bad_audio == "stop":
+        raise UserError(f"{text}\nRepair or remove them, or go on without them: --data.on_bad_audio drop")
+    print(f"warning: {text}\nGoing on without them.")
+    good = np.flatnonzero(store.usable)
+    if not len(good):
+        raise UserError("not one training clip can be used.")
+    return table.take(good), store.take(good), dropped
+
+
+def _describe_data(dataset: Dataset, train: Table, train_store: Store, test_store: Store | None, dropped: list[dict]) -> dict:
+    """data.json: what the run was made from, clip by clip, and one fingerprint of it all."""
+    hashes = train_store.report["audio_hash"]
+    described = {
+        "label_names": list(dataset.label_names),
+        "train": [
+            {"id": name, "audio_hash": audio, "label": int(label)}
+            for name, audio, label in zip(train.ids, hashes, train.labels, strict=True)
+        ],
+        "test": [],
+    }
+    prior = []
+    if dataset.test is not None:
+        report = test_store.report
+        described["test"] = [{"id": name, "audio_hash": audio} for name, audio in zip(dataset.test.ids, report["audio_hash"], strict=True)]
+        prior = [{"id": dataset.test.ids[i], "status": report["status"][i]} for i in np.flatnonzero(~test_store.usable)]
+    fingerprint = _digest(described)
+    if train.speakers is not None:  # not part of the fingerprint: runs with and without known speakers can be blended
+        for clip, speaker in zip(described["train"], train.speakers, strict=True):
+            clip["speaker"] = speaker
+    return {"fingerprint": fingerprint, "speakers_known": train.speakers is not None, "dropped": dropped, "test_prior": prior} | described
+
+
+def _check_config(config: Config, folder: Path) -> None:
+    before, now = _settings(_recorded(folder / "config.yaml", yaml.safe_load)), _settings(as_plain(config))
+    changed = [
+        f"  {key}: was {before.get(key)!r}, now {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"{folder} was begun with another config:\n"
+            + "\n".join(changed)
+            + "\nUse another --run.output, or begin again with --run.start_over true."
+        )
+
+
+def _check_data(description: dict, folder: Path) -> None:
+    before = _recorded(folder / "data.json", json.loads)
+    if before["fingerprint"] == description["fingerprint"]:
+        return
+    changes = (
+        [f"  labels: were {before['label_names']}, now {description['label_names']}"]
+        if before["label_names"] != description["label_names"]
+        else []
+    )
+    for part in ("train", "test"):
+        old, new = ({row["id"]: row for row in source[part]} for source in (before, description))
+        counts = {
+            "new": len(new.keys() - old.keys()),
+            "gone": len(old.keys() - new.keys()),
+            "changed": sum(_content(old[name]) != _content(new[name]) for name in old.keys() & new.keys()),
+        }
+        if any(counts.values()) or list(old) != list(new):
+            changes.append(
+                f"  {part}: " + (", ".join(f"{count} {what}" for what, count in counts.items() if count) or "rows in another order")
+            )
+    raise UserError(
+        f"{folder} was begun with other data:\n"
+        + "\n".join(changes)
+        + "\nUse another --run.output, or begin again with --run.start_over true."
+    )
+
+
+def _recorded(path: Path, parse: Callable[[str], object]) -> dict:
+    """What a begun run has written down about itself; without it, nobody knows what its folds were trained on."""
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+        reason = "it is empty"
+    except FileNotFoundError:
+        reason = "it is missing"
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+    raise UserError(
+        f"{path} can't be read ({reason}), but folds were trained in {path.parent}. Bring it back, use another --run.output, "
+        "or begin again with --run.start_over true."
+    )
+
+
+def _content(clip: dict) -> tuple:
+    return clip["audio_hash"], clip.get("label")
+
+
+def _remove_run(folder: Path) -> None:
+    """Delete a run folder, but nothing that doesn't look like one, or that is in use."""
+    if is_being_trained(folder):
+        raise UserError(f"--run.start_over: {folder} is being trained by another process. End it first, or choose another --run.output.")
+    if any(folder.iterdir()) and not (folder / "config.yaml").exists():
+        raise UserError(f"--run.start_over: {folder} holds no run (no config.yaml), so it is not deleted. Choose another --run.output.")
+    shutil.rmtree(folder)
+
+
+def _settings(config: dict) -> dict:
+    """The keys of a plain config that its results follow from."""
+    flat = _flat(config)
+    return {key: value for key, value in flat.items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and prefix.count(".") < 2:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

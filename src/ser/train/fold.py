@@ -1,0 +1,90 @@
+"""One fold: fresh weights, the loop, and everything it leaves in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ser.data.inputs import Store
+from ser.models.base import SerModel
+from ser.models.registry import FITTED_AT_ONCE, build_model
+from ser.runtime.files import remove_leftovers
+from ser.runtime.seeds import seed_of
+from ser.train.artefacts import predict_test, write_artefacts
+from ser.train.checkpoint import Checkpoints
+from ser.train.experiment import Experiment
+from ser.train.fit_at_once import fit_fold
+from ser.train.frozen import what_is_trained
+from ser.train.lock import only_process
+from ser.train.loop import FoldData, Progress, Trainer, seed_everything
+from ser.train.signals import Stopper
+from ser.train.tracking import open_tracker
+
+
+def is_finished(run_folder: Path, fold: int) -> bool:
+    """metrics.json is written last: where it is, the fold is whole."""
+    return (run_folder / f"fold_{fold}" / "metrics.json").exists()
+
+
+def train_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
+    """Train one fold from where it stands to its artefacts; returns what metrics.json holds."""
+    folder = run.folder / f"fold_{fold}"
+    with only_process(folder):
+        remove_leftovers(folder, alone=True)
+        if run.config.model.kind in FITTED_AT_ONCE:
+            return fit_fold(run, fold, stopper)
+        config = run.config
+        data = FoldData(
+            store=run.train_store,
+            ids=run.train.ids,
+            labels=run.train.labels,
+            # By id, so that the order of the table's rows doesn't decide which clips share a batch.
+            train_rows=np.array(sorted(np.flatnonzero(run.folds != fold), key=lambda row: run.train.ids[row])),
+            valid_rows=np.flatnonzero(run.folds == fold),
+            seed=seed_of(config.run.seed, "fold", fold),
+        )
+        seed_everything(seed_of(data.seed, "weights"))
+        with stopper.at_once():
+            model = build_model(config.model, run.label_names, config.data.max_seconds)
+            model.noise_reduction = config.data.noise_reduction
+            _fit_statistics(model, data)
+        checkpoints = Checkpoints(folder, run.fingerprints)
+        with open_tracker(config, run.folder, f"fold_{fold}", "fold") as tracker:
+            title = f"fold {fold} of {config.cv.n}"
+            trained, data.store, test_store = what_is_trained(run, model, stopper)
+            trainer = Trainer(trained, data, config, checkpoints, stopper, lambda row: tracker.log(row, row["epoch"]), title)
+            progress = trainer.fit()
+            metrics = _write_artefacts(run, fold, data, test_store, model, trainer, progress)
+            tracker.finish({"best_epoch": metrics["epoch"], **metrics["scores"]})
+        checkpoints.remove()
+    return metrics
+
+
+def _fit_statistics(model: SerModel, data: FoldData) -> None:
+    """What the frontend has to know of the data, from the training part and nothing else."""
+    rows = data.train_rows
+    voices = None if data.store.voices is None else [data.store.voices[row] for row in rows]
+    bar = tqdm(rows, "statistics of the training part", unit="clip", delay=2, disable=None, leave=False)
+    model.fit_statistics((data.store[row] for row in bar), data.labels[rows], voices)
+
+
+def _write_artefacts(
+    run: Experiment, fold: int, data: FoldData, test_store: Store | None, model: SerModel, trainer: Trainer, progress: Progress
+) -> dict:
+    training = {
+        "epoch": progress.best_epoch,
+        "epochs_run": len(progress.history),
+        "epoch_chosen_by": f"{run.config.train.metric} on the fold's validation part, so these scores are slightly optimistic",
+        "train_accuracy": progress.history[progress.best_epoch - 1]["train_accuracy"],
+        "batch_size": progress.batch_size,
+        "accumulation": progress.accumulation,
+        "eval_batch_size": progress.eval_batch_size,
+        "out_of_memory": progress.memory_retries,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+    }
+    valid = trainer.predict(data.store, data.valid_rows)
+    test = predict_test(run, lambda rows: trainer.predict(test_store, rows, "test clips"))
+    return write_artefacts(run, fold, valid, test, progress.history, progress.timing, model.save, training)

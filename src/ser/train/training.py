@@ -1,0 +1,52 @@
+"""All folds of an experiment, one after the other, and the report on them."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from ser.config import Config
+from ser.data.store import ClipStore
+from ser.report.fold_report import fold_report
+from ser.report.run_report import run_report
+from ser.scoring.metrics import describe
+from ser.train.checkpoint import Checkpoints
+from ser.train.experiment import open_experiment
+from ser.train.fold import is_finished, train_fold
+from ser.train.signals import Stopper
+from ser.train.tracking import track_run
+
+
+def train(config: Config, folds: list[int] | None = None) -> dict | None:
+    """Train the folds asked for (all by default); returns the OOF report once every fold is finished, else None.
+
+    Raises Interrupted when a signal or the time budget ended it early.
+    """
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+    with Stopper(config.run.time_budget) as stopper:
+        with stopper.at_once():
+            run = open_experiment(config)
+        for fold in folds if folds is not None else range(config.cv.n):
+            if is_finished(run.folder, fold):
+                Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
+                print(f"fold {fold}: finished before, skipped")
+                continue
+            stopper.check()
+            train_fold(run, fold, stopper)
+            print(fold_report(run.folder / f"fold_{fold}"))
+        missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]
+        if missing:
+            print(f"{run.folder}: folds {missing} are still to be trained; the OOF report comes when they are there.")
+            return None
+        with stopper.at_once():
+            report = run_report(run.folder)
+    heard = isinstance(run.train_store, ClipStore)
+    track_run(config, run.folder, report, (lambda name: run.train_store[run.train.ids.index(name)]) if heard else None)
+    print(f"out-of-fold: {describe(report['oof'])}")
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
+    print(f"made {run.folder}: {config.cv.n} folds, oof.csv, report.md, confusion.png")
+    return report

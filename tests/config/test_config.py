@@ -1,0 +1,79 @@
+import pytest
+import yaml
+
+from ser.config import Config, build_parser, load_config, parse, save_config
+from ser.runtime.errors import UserError
+
+
+def read(*argv):
+    return parse(build_parser("train", ""), list(argv))[0]
+
+
+def write(path, **sections):
+    path.write_text(yaml.safe_dump(sections))
+    return str(path)
+
+
+def test_command_line_wins_over_files_wherever_it_stands_and_later_files_win(tmp_path):
+    first = write(tmp_path / "a.yaml", train={"epochs": 3, "batch_size": 4})
+    second = write(tmp_path / "b.yaml", train={"epochs": 5})
+    config = read("--train.epochs", "7", "--config", first, "--config", second)
+    assert (config.train.epochs, config.train.batch_size) == (7, 4)
+    assert read("--config", first, "--config", second).train.epochs == 5
+
+
+def test_output_is_named_after_the_config_or_after_all_that_are_layered(tmp_path):
+    mine, small = write(tmp_path / "mine.yaml"), write(tmp_path / "small.yaml")
+    assert read("--config", mine).run.output == "outputs/mine"
+    assert read("--config", mine, "--config", small).run.output == "outputs/mine+small"
+
+
+def test_saved_config_is_read_back_equal(tmp_path):
+    config = read("--model.from_scratch", "{model_type: wav2vec2, conv_dim: [8, 8]}", "--augment.gain.p", "0.5", "--data.speakers", "s.csv")
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_numbers_with_an_exponent_are_numbers(tmp_path):
+    (tmp_path / "a.yaml").write_text("train: {learning_rate: 3e-4}")
+    assert read("--config", str(tmp_path / "a.yaml")).train.learning_rate == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--train.eposch", "3"], "train.epochs"),
+        (["--train.epochs", "0"], "train.epochs"),
+        (["--train.epochs", "many"], "train.epochs"),
+        (["--train.schedule", "zigzag"], "cosine"),
+        (["--augment.gain.p", "1.5"], "augment.gain.p"),
+        (["--augment.gain.min_db", "9"], "augment.gain.max_db"),
+        (["--cv.n", "1"], "cv.n"),
+        (["--config", "no/such.yaml"], "no/such.yaml"),
+        (["--model.freeze", "encoder", "--model.train_last_layers", "2"], "model.train_last_layers"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_is_allowed(argv, told):
+    with pytest.raises(UserError, match=told):
+        read(*argv)
+
+
+def test_an_unknown_key_in_a_file_names_the_near_one(tmp_path):
+    with pytest.raises(UserError, match=r"train\.learning_rate"):
+        read("--config", write(tmp_path / "a.yaml", train={"learning_rte": 1}))
+
+
+def test_yaml_cannot_make_objects(tmp_path):
+    (tmp_path / "a.yaml").write_text("train: !!python/object/apply:os.system ['true']")
+    with pytest.raises(UserError):
+        read("--config", str(tmp_path / "a.yaml"))
+
+
+def test_every_key_has_a_help_text():
+    parser = build_parser("train", "")
+    silent = [action.dest for action in parser._actions if not action.help]
+    assert not silent
+
+
+def test_defaults_are_valid():
+    assert Config().train.accumulation == 1

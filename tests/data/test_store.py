@@ -1,0 +1,302 @@
+"""The clip store: decoded once, found again by content, whole or not at all."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ser
+from ser.audio import UNUSABLE, decode, decode_all, to_float
+from ser.config import DataConfig
+from ser.data.hashes import hash_files
+from ser.data.store import ClipStore, UnusableClip
+from ser.runtime.errors import UserError
+from sounds import KINDS, STEREO, tone, write_soundfile, write_wav
+
+
+@pytest.fixture
+def config(tmp_path):
+    return DataConfig(cache=str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def paths(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    return [write_wav(folder / f"{number}.wav", tone(0.2 + number / 10, hz=200 + number)) for number in range(5)]
+
+
+def stores_in(config: DataConfig) -> list[Path]:
+    return sorted(Path(config.cache).glob("clips-*"))
+
+
+def test_clips_are_those_of_decode_in_the_order_given(paths, config):
+    order = [paths[row] for row in (3, 0, 4, 0)]
+    store = ClipStore.open(order, config)
+    assert len(store) == 4
+    assert store.usable.all()
+    for row, path in enumerate(order):
+        np.testing.assert_array_equal(store[row], to_float(decode(path).samples))
+        assert store[row].dtype == np.float32
+        assert store.frames[row] == len(store[row])
+    np.testing.assert_array_equal(store[-1], store[1])
+
+
+def test_every_kind_of_file_is_reported_as_decoded_and_only_usable_ones_are_given(tmp_path, config):
+    paths = []
+    for number, kind in enumerate(KINDS.values()):
+        (tmp_path / str(number)).mkdir()
+        paths.append(kind.make(tmp_path / str(number)))
+    for _ in range(2):  # decoded, then read back
+        store = ClipStore.open(paths, config)
+        assert store.report["path"].tolist() == [str(path) for path in paths]
+        for row, path in enumerate(paths):
+            clip, facts = decode(path), store.report.iloc[row]
+            assert (facts["status"], facts["notes"], facts["detail"]) == (clip.status, " ".join(clip.notes), clip.detail)
+            assert (facts["source_rate"], facts["source_channels"]) == (clip.source_rate, clip.source_channels)
+            assert facts["seconds"] == pytest.approx(clip.seconds)
+            np.testing.assert_allclose([facts["peak_db"], facts["rms_db"]], [clip.peak_db, clip.rms_db], rtol=1e-6)
+            assert store.usable[row] == (clip.status not in UNUSABLE)
+            if clip.usable:
+                np.testing.assert_array_equal(store[row], to_float(clip.samples))
+                assert facts["audio_hash"]
+            else:
+                assert (store.frames[row], facts["audio_hash"]) == (0, "")
+                with pytest.raises(UnusableClip, match=clip.status):
+                    store[row]
+
+
+def test_only_unreadable_files_and_no_files_at_all_are_fine(tmp_path, config):
+    store = ClipStore.open([tmp_path / "a.wav", tmp_path / "b.wav", "c\0.wav"], config)
+    assert store.report["status"].tolist() == ["missing"] * 3
+    assert store.report["file_hash"].tolist() == [""] * 3
+    assert not store.usable.any()
+    empty = ClipStore.open([], config)
+    assert (len(empty), len(empty.report), empty.usable.dtype) == (0, 0, bool)
+
+
+def test_taken_rows_are_a_store_of_their_own(paths, config, tmp_path):
+    store = ClipStore.open([paths[0], tmp_path / "missing.wav", paths[1], paths[2]], config)
+    usable, order = store.take(store.usable), store.take([3, 0])
+    assert (len(usable), usable.usable.all()) == (3, True)
+    assert usable.report["path"].tolist() == [str(path) for path in paths[:3]]
+    np.testing.assert_array_equal(usable[1], store[2])
+    np.testing.assert_array_equal(order[0], store[3])
+    assert len(store.take([])) == 0
+
+
+def test_files_that_change_while_they_are_decoded_make_no_store(paths, config, monkeypatch):
+    real = decode_all
+
+    def and_then_change(*arguments):
+        yield from real(*arguments)
+        write_wav(paths[3], tone(0.7))
+
+    monkeypatch.setattr("ser.data.store.decode_all", and_then_change)
+    with pytest.raises(UserError, match=r"3\.wav: changed while it was being decoded \(1 such"):
+        ClipStore.open(paths, config)
+    assert not stores_in(config)
+
+
+def test_strange_names_are_no_obstacle(tmp_path, config):
+    names = ["a\nb.wav", "a.w\rv", "a,b.wav", '"a".wav', "a.웨이브", "a.wav ", ".wav", "nan.wav", "-.wav", "\udcff.wav", "a.\udcff"]
+    paths = [write_wav(tmp_path / "plain", tone(hz=100 + row)).rename(tmp_path / name) for row, name in enumerate(names)]
+    for _ in range(2):
+        store = ClipStore.open(paths, config)
+        assert store.report["status"].tolist() == ["ok"] * len(names)
+        for row, path in enumerate(paths):
+            np.testing.assert_array_equal(store[row], to_float(decode(path).samples))
+    assert len(stores_in(config)) == 1
+    store.report.to_csv(tmp_path / "report.csv")
+
+
+def test_equal_audio_has_an_equal_hash_whatever_the_container(tmp_path, config):
+    wave = np.round(tone() * 32768) / 32768
+    paths = [
+        write_wav(tmp_path / "a.wav", wave),
+        write_soundfile(tmp_path / "b.flac", wave, 16_000, "FLAC"),
+        write_wav(tmp_path / "c.wav", tone(hz=99)),
+    ]
+    report = ClipStore.open(paths, config).report
+    assert report["audio_hash"][0] == report["audio_hash"][1] != report["audio_hash"][2]
+    assert report["file_hash"].nunique() == 3
+
+
+def test_the_second_time_nothing_is_decoded_or_written(paths, config, monkeypatch):
+    ClipStore.open(paths, config)
+    before = {path: path.stat().st_mtime_ns for path in Path(config.cache).rglob("*")}
+    monkeypatch.setattr("ser.data.store.decode_all", None)
+    store = ClipStore.open(paths, config)
+    assert store[0].any()
+    assert {path: path.stat().st_mtime_ns for path in Path(config.cache).rglob("*")} == before
+
+
+def test_a_store_is_found_again_after_the_data_moved_or_in_another_order(paths, config):
+    ClipStore.open(paths, config)
+    moved = paths[0].parent.rename(paths[0].parent.with_name("elsewhere"))
+    store = ClipStore.open(sorted(moved.iterdir(), reverse=True), config)
+    assert len(stores_in(config)) == 1
+    np.testing.assert_array_equal(store[4], to_float(decode(moved / "0.wav").samples))
+
+
+def test_changed_bytes_settings_or_extension_make_another_store(paths, config, tmp_path):
+    ClipStore.open(paths, config)
+    longer = ClipStore.open(paths, DataConfig(cache=config.cache, max_seconds=0.25))
+    assert (longer.frames == [3200, 4000, 4000, 4000, 4000]).all()
+    write_wav(paths[1], tone(0.3, hz=999))
+    changed = ClipStore.open(paths, config)
+    np.testing.assert_array_equal(changed[1], to_float(decode(paths[1]).samples))
+    renamed = paths[2].rename(paths[2].with_suffix(".mp3"))
+    assert ClipStore.open([*paths[:2], renamed], config).report["notes"][2] == "wrong_extension"
+    assert len(stores_in(config)) == 4
+
+
+def test_a_file_changed_within_its_size_and_time_is_noticed(paths, config):
+    """The memory of file hashes goes by change time too, which no program can set back."""
+    old = time.time() - 100
+    os.utime(paths[0], (old, old))
+    first = hash_files(paths, config.cache)
+    data = bytearray(paths[0].read_bytes())
+    data[-1] ^= 1
+    paths[0].write_bytes(data)
+    os.utime(paths[0], (old, old))
+    second = hash_files(paths, config.cache)
+    assert first[0] != second[0]
+    assert first[1:] == second[1:]
+
+
+def test_file_hashes_are_remembered_once_a_file_has_settled(paths, config, monkeypatch):
+    monkeypatch.setattr("ser.data.hashes.SETTLED_SECONDS", 0.0)
+    time.sleep(0.05)
+    first = hash_files(paths, config.cache)
+    monkeypatch.setattr("ser.data.hashes._hash", None)  # nothing is read again
+    assert hash_files(paths, config.cache) == first
+
+
+def test_a_damaged_memory_of_hashes_is_no_memory(paths, config):
+    first = hash_files(paths, config.cache)
+    for text in ("", "nonsense", "state,hash\nabc\n", "state,hash\n" + "0" * 32 + ",zzz\n", "\0\0\0"):
+        Path(config.cache).mkdir(exist_ok=True)
+        (Path(config.cache) / "file_hashes.csv").write_text(text)
+        assert hash_files(paths, config.cache) == first
+
+
+@pytest.mark.parametrize(
+    "damage", ["shorter audio", "longer audio", "no audio", "no index", "half an index", "empty index", "another offset"]
+)
+def test_a_damaged_store_is_built_again_and_says_so(damage, paths, config, capfd):
+    whole = ClipStore.open(paths, config)
+    (folder,) = stores_in(config)
+    audio, index = folder / "audio.i16", folder / "index.csv"
+    match damage:
+        case "shorter audio":
+            os.truncate(audio, audio.stat().st_size - 2)
+        case "longer audio":
+            os.truncate(audio, audio.stat().st_size + 2)
+        case "no audio":
+            audio.unlink()
+        case "no index":
+            index.unlink()
+        case "half an index":
+            os.truncate(index, index.stat().st_size // 2)
+        case "empty index":
+            index.write_text("")
+        case "another offset":
+            table = pd.read_csv(index)
+            table["offset"] += 1
+            table.to_csv(index, index=False)
+    capfd.readouterr()
+    store = ClipStore.open(paths, config)
+    assert capfd.readouterr().err.count(f"{folder}: damaged") == 1
+    for row in range(len(paths)):
+        np.testing.assert_array_equal(store[row], whole[row])
+    ClipStore.open(paths, config)
+    assert "damaged" not in capfd.readouterr().err
+
+
+def test_a_pickled_store_is_small_and_reads_in_loader_workers(paths, config):
+    store = ClipStore.open(paths, config)
+    store[0]
+    assert len(pickle.dumps(store)) < 20_000
+    with multiprocessing.get_context("spawn").Pool(1) as worker:
+        for row, wave in enumerate(worker.map(store.__getitem__, range(len(store)))):
+            np.testing.assert_array_equal(wave, store[row])
+
+
+BUILD = """
+import sys
+from ser.config import DataConfig
+from ser.data.store import ClipStore
+from ser.runtime.errors import run_command
+
+def build(arguments):
+    store = ClipStore.open(arguments[1:], DataConfig(cache=arguments[0]))
+    print([float(store[row].sum()) for row in range(len(store))])
+
+run_command(build)
+"""
+
+
+def build_command(cache: str | Path, paths: list[Path]) -> list[str]:
+    return [sys.executable, "-c", BUILD, str(cache), *map(str, paths)]
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    """Lets other processes import the package, installed or not."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(ser.__file__).parents[1]))
+
+
+def test_processes_that_build_one_store_at_once_all_get_it(paths, config, importable):
+    running = [subprocess.Popen(build_command(config.cache, paths), stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = {process.communicate(timeout=120)[0].strip() for process in running}
+    assert answers == {str([float(to_float(decode(path).samples).sum()) for path in paths])}
+    assert [process.returncode for process in running] == [0] * 3
+    (folder,) = stores_in(config)
+    assert sorted(path.name for path in folder.iterdir()) == ["audio.i16", "index.csv"]
+
+
+def test_a_build_that_is_killed_leaves_nothing_behind_that_matters(tmp_path, config, importable):
+    paths = [write_wav(tmp_path / f"{number}.wav", np.tile(STEREO, (15, 1)), 48_000) for number in range(40)]
+    process = subprocess.Popen(build_command(config.cache, paths), stdout=subprocess.PIPE)
+    cache = Path(config.cache)
+    while not list(cache.glob(".clips-*.tmp-*/audio.i16")):  # it has begun to decode
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not stores_in(config)
+    store = ClipStore.open(paths, config)
+    np.testing.assert_array_equal(store[0], to_float(decode(paths[0]).samples))
+    assert not list(cache.glob(".clips-*.tmp-*"))
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a small file system of its own")
+def test_a_full_disk_is_said_and_leaves_no_store(paths, tmp_path, importable):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = 'mount -t tmpfs -o size=64k none "$0" || exit 99; "$@"; code=$?; ls -A "$0/cache"; exit $code'
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, small, *build_command(small / "cache", paths)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if run.returncode in (1, 99):
+        pytest.skip(f"not allowed to mount one: {run.stderr}")
+    assert run.returncode == 2
+    assert "no space left" in run.stderr
+    assert "clips-" not in [name[:6] for name in run.stdout.split()]
+
+
+def test_a_cache_that_can_not_be_written_is_an_error_with_its_name(paths, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="file"):
+        ClipStore.open(paths, DataConfig(cache=str(tmp_path / "file" / "cache")))

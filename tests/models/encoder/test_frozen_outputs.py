@@ -1,0 +1,180 @@
+"""A frozen encoder's outputs are computed once per clip, and training on them is training on the clips."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from soak import compare
+
+from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
+from ser import predict
+from ser.config import DataConfig, ModelConfig, load_config
+from ser.data.store import ClipStore
+from ser.models.encoder import frozen_outputs
+from ser.models.encoder.frozen_outputs import FrozenHead, cached_outputs, outputs_folder
+from ser.models.registry import build_model
+from ser.runtime.device import make_accelerator
+from ser.runtime.errors import Interrupted
+from ser.train import __main__ as train
+from ser.train.experiment import open_experiment
+from ser.train.fold import train_fold
+from ser.train.signals import Stopper
+from sounds import write_wav
+from tiny import make_tiny_data, write_tiny_config
+
+SECONDS = (0.4, 1.3, 0.9, 1.3)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    paths = [write_wav(folder / f"{i}.wav", clip) for i, clip in enumerate(waves(*SECONDS))]
+    return ClipStore.open(paths, DataConfig(cache=str(folder / "cache")))
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The lengths of the clips that went through an encoder."""
+    lengths, outputs = [], frozen_outputs._outputs
+
+    def counted(model, wave, accelerator):
+        lengths.append(len(wave))
+        return outputs(model, wave, accelerator)
+
+    monkeypatch.setattr(frozen_outputs, "_outputs", counted)
+    return lengths
+
+
+def model_of(tmp_path, kind, **settings):
+    folder = make_checkpoint(tmp_path / kind, kind)
+    torch.manual_seed(0)  # a head whose answers differ enough to be compared
+    model = build_model(ModelConfig(name=str(folder), freeze="encoder", head_dropout=0.3, **settings), LABELS, 4.0).eval()
+    (model.network if model.head is None else model.head).classifier.weight.data *= 50
+    return model
+
+
+def outputs_of(model, store, cache):
+    accelerator = make_accelerator("fp32")
+    return cached_outputs(model, store, np.arange(len(store)), outputs_folder(model, cache, accelerator), accelerator)
+
+
+@pytest.mark.parametrize("layer_weights", [False, True])
+@pytest.mark.parametrize("pooling", ["mean", "attentive"])
+@pytest.mark.parametrize("kind", NAMED)
+def test_head_on_cached_outputs_gives_the_models_own_logits(tmp_path, store, kind, pooling, layer_weights):
+    model = model_of(tmp_path, kind, pooling=pooling, layer_weights=layer_weights)
+    if layer_weights:  # equal weights would hide a wrong order of the layers
+        weights = model.network.layer_weights if model.head is None else model.head.layer_weights
+        weights.data = torch.linspace(-1, 2, len(weights))
+    outputs, head = outputs_of(model, store, tmp_path / "cache"), FrozenHead(model).eval()
+    alone = torch.cat([logits(model, [store[row]]) for row in range(len(store))])
+    batch = head.frontend.collate([head.frontend.prepare(outputs[row]) for row in range(len(store))])
+    with torch.no_grad():
+        together = head(**batch)
+    # Measured by how much clips differ: a random head may answer nearly the same to all. Frames are kept in half precision.
+    spread = (alone - alone.mean(0)).abs().max()
+    assert spread > 1e-3
+    assert (together - alone).abs().max() < spread * (1e-3 if pooling == "mean" else 5e-2)
+
+
+def test_dropout_and_training_mode_are_the_models_own(tmp_path, store):
+    model = model_of(tmp_path, "wav2vec2-layer")
+    head, outputs = FrozenHead(model), outputs_of(model, store, tmp_path / "cache")
+    batch = head.frontend.collate([outputs[0], outputs[1]])
+    head.train()
+    assert not torch.equal(head(**batch), head(**batch))
+    head.eval()
+    assert torch.equal(head(**batch), head(**batch))
+    trained = {id(parameter) for _, parameter in model.parameter_groups()["head"]}
+    assert {id(parameter) for _, parameter in head.parameter_groups()["head"]} == trained
+    assert head.parameter_groups()["encoder"] == []
+
+
+def test_outputs_are_computed_once_and_shared_by_content_not_by_name(tmp_path, store, computed):
+    model = model_of(tmp_path, "wav2vec2-group")
+    outputs_of(model, store, tmp_path / "cache")
+    assert sorted(computed) == sorted(round(16_000 * seconds) for seconds in SECONDS)
+    outputs_of(model_of(tmp_path, "wav2vec2-group"), store, tmp_path / "cache")
+    assert len(computed) == len(SECONDS)
+
+    clips = waves(*SECONDS)
+    other = [write_wav(tmp_path / "a.wav", clips[2]), write_wav(tmp_path / "0.wav", waves(0.4, seed=9)[0])]
+    renamed = ClipStore.open(other, DataConfig(cache=str(tmp_path / "cache")))
+    outputs_of(model, renamed, tmp_path / "cache")
+    assert computed[len(SECONDS) :] == [6400], "a known clip under another name is found, another clip under a known name isn't"
+
+
+@pytest.mark.parametrize("change", ["weights", "max_seconds", "layer_weights", "pooling"])
+def test_anything_the_outputs_depend_on_makes_another_cache(tmp_path, change):
+    accelerator = make_accelerator("fp32")
+    model = model_of(tmp_path, "wav2vec2-layer")
+    before = outputs_folder(model, tmp_path, accelerator)
+    if change == "weights":
+        next(model.encoder.parameters()).data[0] += 1e-6
+        after = model
+    elif change == "max_seconds":
+        after = build_model(ModelConfig(name=str(tmp_path / "wav2vec2-layer"), freeze="encoder"), LABELS, 3.0)
+    else:
+        after = model_of(tmp_path, "wav2vec2-layer", **{change: {"layer_weights": True, "pooling": "attentive"}[change]})
+    assert outputs_folder(after, tmp_path, accelerator) != before
+    assert outputs_folder(model_of(tmp_path, "wav2vec2-layer"), tmp_path, accelerator) == before
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=24, test_clips=6)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"), "wav2vec2-layer")
+
+
+def config_of(folder, data, checkpoint, **sections):
+    folder.mkdir(exist_ok=True)
+    model = {"name": str(checkpoint), "from_scratch": None, "freeze": "encoder", "layer_weights": True}
+    return write_tiny_config(folder / "frozen.yaml", data, model=model, **sections)
+
+
+def test_a_run_encodes_each_clip_once_and_saves_the_whole_model(data, checkpoint, tmp_path, computed):
+    path = config_of(tmp_path, data, checkpoint)
+    train.main(["--config", str(path)])
+    assert len(computed) == 24 + 6, "two folds of two epochs, and each clip went through the encoder once"
+    run = tmp_path / "outputs" / "frozen"
+    predict.main(
+        ["--model", str(run), str(data / "test.csv"), "--data.cache", str(tmp_path / "cache"), "--output", str(tmp_path / "p.csv")]
+    )
+    columns = [f"p_{name}" for name in LABELS]
+    mean = sum(pd.read_csv(run / f"fold_{fold}" / "test.csv")[columns].to_numpy() for fold in (0, 1)) / 2
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[columns].to_numpy(), mean, atol=1e-6)
+    before = load_file(checkpoint / "model.safetensors")
+    after = load_file(run / "fold_0" / "model" / "model.safetensors")
+    assert all(torch.equal(after[f"wav2vec2.{name}"], tensor) for name, tensor in before.items())
+    assert (after["layer_weights"] - 1 / len(after["layer_weights"])).abs().max() > 0, "the head was trained"
+
+
+def test_augmentation_keeps_the_encoder_in_the_loop_and_says_so(data, checkpoint, tmp_path, computed, capsys):
+    path = config_of(tmp_path, data, checkpoint, augment={"gain": {"p": 1.0}})
+    train.main(["--config", str(path), "--folds", "0", "--train.epochs", "1"])
+    assert computed == []
+    assert "the frozen encoder runs in every epoch, because augment changes the clips" in capsys.readouterr().out
+
+
+def test_a_run_stopped_while_encoding_ends_byte_identical(data, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen_outputs, "CLIPS_PER_FILE", 10)
+    paths = [config_of(tmp_path / name, data, checkpoint) for name in ("whole", "pieces")]
+    whole, pieces = map(load_config, paths)
+    train_fold(open_experiment(whole), 0, Stopper())
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        calls = []
+
+        def stop_at_the_second_file(stopper):
+            calls.append(stopper)
+            if len(calls) > 4:
+                raise Interrupted("enough")
+
+        patch.setattr(Stopper, "check", stop_at_the_second_file)
+        train_fold(open_experiment(pieces), 0, Stopper())
+    train_fold(open_experiment(pieces), 0, Stopper())
+    assert compare(tmp_path / "whole", tmp_path / "pieces") == []

@@ -1,0 +1,82 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ser.runtime.errors import Interrupted, UserError
+from ser.train import signals as stopping
+from ser.train.signals import MARGIN_SECONDS, Stopper, seconds_of
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("50m", 3000), ("1.5h", 5400), ("1h30m", 5400)])
+def test_budget_is_read(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "50", "m", "5 m", "50x", "-3m"])
+def test_a_budget_without_sense_is_refused(text):
+    with pytest.raises(UserError, match="50m"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_is_taken_and_the_old_handler_comes_back(number):
+    original = signal.signal(number, signal.default_int_handler)  # under nohup SIGHUP would be ignored
+    try:
+        with Stopper() as stopper:
+            assert stopper.reason is None
+            os.kill(os.getpid(), number)
+            assert number.name in stopper.reason
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, original)
+
+
+def test_the_end_of_the_terminal_stays_ignored_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stopper() as stopper:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stopper.reason is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+TAKE_TWO = """
+import os, signal, sys, time
+from ser.train import signals as stopping
+stopping.ECHO_SECONDS = 0.2
+with stopping.Stopper() as stopper:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(float(sys.argv[1]))
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(stopper.reason)
+"""
+
+
+@pytest.mark.parametrize(("pause", "code", "told"), [("0", 0, "SIGINT received\n"), ("0.5", -signal.SIGTERM, "")])
+def test_a_second_signal_ends_at_once_unless_it_is_the_first_ones_echo(pause, code, told):
+    environment = os.environ | {"PYTHONPATH": str(Path(stopping.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", TAKE_TWO, pause], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, told)
+
+
+def test_work_that_nothing_is_lost_of_ends_in_the_middle():
+    with Stopper() as stopper, pytest.raises(Interrupted, match="SIGTERM received"), stopper.at_once():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        pytest.fail("it went on")
+
+
+def test_an_interruption_is_caught_by_no_except_clause_for_errors():
+    assert not issubclass(Interrupted, Exception)
+
+
+def test_the_budget_counts_from_the_start_of_train_sh(monkeypatch):
+    monkeypatch.setenv("SER_STARTED", str(time.time() - 100))
+    assert Stopper("105s").reason is not None  # 5 seconds left are less than the margin for the last checkpoint
+    assert Stopper(f"{int(100 + MARGIN_SECONDS + 60)}s").reason is None

@@ -1,0 +1,406 @@
+"""Tracking never changes, delays or ends a run: real wandb, offline or against servers that don't behave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser.config import Config
+from ser.train import tracking, tracking_process
+from ser.train.tracking import open_tracker, wait_for_trackers
+from tiny import make_tiny_data, write_tiny_config
+
+SOURCE = str(Path(tracking.__file__).parents[2])
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No key, no netrc, no settings of the person who runs the tests; and nothing is left running."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setattr(tracking, "_said", set())
+    monkeypatch.setattr(tracking, "_unfinished", [])
+    before = processes()
+    yield
+    for pid in processes() - before:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: not processes() - before)
+
+
+def processes() -> set[int]:
+    """Tracking processes and wandb's own, whoever started them."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(name in (folder / "cmdline").read_bytes() for name in (b"tracking_process", b"wandb-core", b"gpu_stats")):
+                found.add(int(folder.name))
+    return found
+
+
+def wait_until(condition, seconds: float = 25.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def offline_runs(folder: Path) -> list[dict]:
+    """What wandb itself wrote down of each offline run, oldest first."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    runs = []
+    for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.parent.name):
+        run: dict = {"history": [], "summary": {}, "config": {}}
+        for data in wandb_records(path.read_bytes()):
+            record = Record()
+            record.ParseFromString(data)
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                run |= {"id": record.run.run_id, "group": record.run.run_group, "name": record.run.display_name, "job": record.run.job_type}
+                run["config"] |= values(record.run.config.update)
+            elif kind == "history":
+                run["history"].append(values(record.history.item))
+            elif kind == "summary":
+                run["summary"] |= values(record.summary.update)
+            elif kind == "exit":
+                run["exit"] = record.exit.exit_code
+        runs.append(run)
+    return runs
+
+
+def values(items) -> dict:
+    return {item.key or item.nested_key[0]: json.loads(item.value_json) for item in items}
+
+
+def wandb_records(data: bytes) -> Iterator[bytes]:
+    """Records of a .wandb file: a 7-byte header, then LevelDB's log format (32 KiB blocks; crc, length, type; 1 whole, 2 to 4 parts)."""
+    at, parts = 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            yield parts
+            parts = b""
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Accepts connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)  # the kernel accepts for it
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def refusing_server() -> Iterator[str]:
+    """Answers every request with 401, as W&B does to a wrong key."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(401)
+            self.end_headers()
+            self.wfile.write(b'{"errors": [{"message": "invalid key"}]}')
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_disabled_does_nothing_and_imports_nothing(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from ser.config import Config
+from ser.train.tracking import open_tracker, track_run
+config = Config(); config.tracking.mode = "disabled"
+with open_tracker(config, r"{tmp_path}/run", "fold_0", "fold") as tracker:
+    tracker.log({{"a": 1}}, 1)
+track_run(config, r"{tmp_path}/run", {{}})
+print("wandb" in sys.modules)
+"""
+    out = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": SOURCE}, capture_output=True, text=True, check=True)
+    assert (out.stdout.strip(), out.stderr) == ("False", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_key_it_is_offline_without_asking_and_wandb_has_every_value(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run_folder = tmp_path / "my_experiment"
+    with open_tracker(Config(), run_folder, "fold_2", "fold") as tracker:
+        for epoch in (1, 2, 3):
+            tracker.log({"epoch": epoch, "train_loss": np.float32(1 / epoch), "valid_accuracy": float("nan")}, epoch)
+        tracker.finish({"accuracy": 0.75, "n": np.int64(40)})
+    wait_for_trackers(20)
+    (run,) = offline_runs(run_folder)
+    assert (run["group"], run["name"], run["job"], run["exit"]) == ("my_experiment", "fold_2", "fold", 0)
+    assert [(row["_step"], row["epoch"], round(row["train_loss"], 4)) for row in run["history"]] == [
+        (1, 1, 1.0),
+        (2, 2, 0.5),
+        (3, 3, 0.3333),
+    ]
+    assert run["summary"]["accuracy"] == 0.75
+    assert run["summary"]["n"] == 40
+    assert run["config"]["train"]["learning_rate"] == Config().train.learning_rate
+    said = [line for line in capsys.readouterr().err.splitlines() if "finishing" not in line]
+    assert len(said) == 1
+    assert "no API key" in said[0]
+
+
+def test_what_is_said_is_said_once_for_all_folds(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for fold in range(2):
+        open_tracker(Config(), tmp_path, f"fold_{fold}", "fold").finish()
+    wait_for_trackers(20)
+    assert len(offline_runs(tmp_path)) == 2
+    assert sum("offline" in line for line in capsys.readouterr().err.splitlines()) == 1
+
+
+def test_server_that_never_answers_costs_under_ten_seconds_and_loses_nothing(tmp_path: Path, silent_server: str) -> None:
+    """The output is captured through pipes: a process left behind that held them would keep the caller waiting."""
+    code = f"""
+import time
+from ser.config import Config
+from ser.train.tracking import open_tracker
+start = time.monotonic()
+for fold in range(3):
+    with open_tracker(Config(), r"{tmp_path}", f"fold_{{fold}}", "fold") as tracker:
+        tracker.log({{"loss": 0.5}}, 1)
+print(time.monotonic() - start)
+"""
+    environment = os.environ | {"PYTHONPATH": SOURCE, "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": silent_server}
+    start = time.monotonic()
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    whole = time.monotonic() - start
+    assert float(out.stdout) < 1.0  # what the folds saw of it
+    assert whole < 10.0 + 3.0  # with the start of Python
+    assert len(out.stderr.strip().splitlines()) <= 3, out.stderr
+    assert wait_until(lambda: [run.get("exit") for run in offline_runs(tmp_path)] == [0, 0, 0])
+    assert all(run["history"][0]["loss"] == 0.5 for run in offline_runs(tmp_path))
+
+
+def test_training_against_a_server_that_never_answers_ends_in_the_same_bytes(
+    tmp_path: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real command, with and without tracking, side by side."""
+    import audiomentations  # noqa: F401 - the first run is not to pay for imports
+    import transformers.models.wav2vec2.modeling_wav2vec2  # noqa: F401
+
+    from ser.train import __main__ as train
+
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", silent_server)
+    data = make_tiny_data(tmp_path / "data", clips=24, test_clips=6)
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, augment={"gain": {"p": 0.5}}, train={"epochs": 1})
+    seconds, written = {}, {}
+    for mode in ("disabled", "online"):
+        output = tmp_path / mode
+        start = time.monotonic()
+        train.main(["--config", str(config), "--tracking.mode", mode, "--run.output", str(output)])
+        wait_for_trackers()  # what happens when the command's Python exits
+        seconds[mode] = time.monotonic() - start
+        names = ["oof.csv", "folds.csv", "data.json"]
+        names += [f"fold_{k}/{name}" for k in (0, 1) for name in ("history.csv", "valid.csv", "test.csv", "metrics.json")]
+        names += [f"fold_{k}/model/model.safetensors" for k in (0, 1)]
+        written[mode] = {name: (output / name).read_bytes() for name in names}
+    assert written["online"] == written["disabled"]
+    assert seconds["online"] < 1.5 * seconds["disabled"] + 10.0
+    assert wait_until(lambda: len(offline_runs(tmp_path / "online")) == 3)  # two folds and the summary
+
+
+@pytest.mark.parametrize("key", ["a" * 40, "nonsense"])
+def test_wrong_key_ends_offline(tmp_path: Path, refusing_server: str, monkeypatch: pytest.MonkeyPatch, key: str, capsys) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_BASE_URL", refusing_server)
+    with open_tracker(Config(), tmp_path, "fold_0", "fold") as tracker:
+        tracker.log({"loss": 0.25}, 7)
+    wait_for_trackers(20)
+    (run,) = offline_runs(tmp_path)
+    assert run["history"][0]["loss"] == 0.25
+    assert "so it is offline" in capsys.readouterr().err
+
+
+def test_killed_wandb_process_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tracker = open_tracker(Config(), tmp_path, "fold_0", "fold")
+    tracker.log({"loss": 1.0}, 1)
+    tracker._follower.process.kill()
+    tracker._follower.process.wait()
+    for step in range(2, 200):
+        tracker.log({"loss": 1.0}, step)
+    tracker.finish({"accuracy": 1.0})
+    wait_for_trackers()
+    said = [line for line in capsys.readouterr().err.splitlines() if "ended early" in line]
+    assert len(said) == 1
+    assert "fold_0" in said[0]
+
+
+def test_stuck_wandb_process_does_not_block_the_run(tmp_path: Path) -> None:
+    tracker = open_tracker(Config(), tmp_path, "fold_0", "fold")
+    os.kill(tracker._follower.process.pid, signal.SIGSTOP)
+    start = time.monotonic()
+    for step in range(2000):
+        tracker.log({"loss": 1.0, "text": "x" * 200}, step)  # far more than a pipe would hold
+    tracker.finish()
+    logged = time.monotonic() - start
+    wait_for_trackers(1.0)
+    assert logged < 2.0
+    assert time.monotonic() - start < logged + 1.5
+
+
+def test_killed_training_leaves_a_failed_run_and_no_process(tmp_path: Path) -> None:
+    code = f"""
+import os, time
+from ser.config import Config
+from ser.train.tracking import open_tracker
+tracker = open_tracker(Config(), r"{tmp_path}", "fold_0", "fold")
+tracker.log({{"loss": 0.125}}, 1)
+os.kill(os.getpid(), 9)
+"""
+    before = processes()
+    out = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": SOURCE}, check=False)
+    assert out.returncode == -signal.SIGKILL
+    # On a busy machine the tracking process may only be starting now.
+    assert wait_until(lambda: any(tmp_path.rglob("offline-run-*")) and not processes() - before)
+    (run,) = offline_runs(tmp_path)
+    assert run["exit"] == 1
+    assert run["history"][0]["loss"] == 0.125
+
+
+def test_folder_that_cannot_be_written_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "wandb").write_text("a file where the folder should be")
+    for fold in range(2):
+        with open_tracker(Config(), tmp_path, f"fold_{fold}", "fold") as tracker:
+            tracker.log({"loss": 1.0}, 1)
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "can't be written" in said[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("from_the_start", [False, True])
+def test_full_disk_costs_one_line(from_the_start: bool, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    if from_the_start:
+        (tmp_path / "wandb" / "tracking").mkdir(parents=True)
+        (tmp_path / "fold_0").mkdir()
+        (tmp_path / "fold_0" / "tracking.json").write_text('{"id": "0123abcd", "session": 0}')
+        (tmp_path / "wandb" / "tracking" / "fold_0-0123abcd-1.jsonl").symlink_to("/dev/full")
+    tracker = open_tracker(Config(), tmp_path, "fold_0", "fold")
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        if not from_the_start:
+            tracker._follower._spool = full
+        for step in range(5):
+            tracker.log({"loss": 1.0}, step)
+        tracker.finish()
+    wait_for_trackers()
+    said = [line for line in capsys.readouterr().err.splitlines() if "offline" not in line]
+    assert len(said) == 1
+    assert "No space left" in said[0]
+
+
+def test_value_that_json_cannot_hold_does_not_end_the_run(tmp_path: Path) -> None:
+    circular: dict = {}
+    circular["itself"] = circular
+    with open_tracker(Config(), tmp_path, "fold_0", "fold") as tracker:
+        tracker.log(circular, 1)
+
+
+def test_after_a_resume_an_offline_run_is_a_new_one_linked_by_id(tmp_path: Path) -> None:
+    """FACTS 15: an offline run can't be resumed under its id."""
+    for _ in range(2):
+        open_tracker(Config(), tmp_path, "fold_1", "fold").finish()
+        wait_for_trackers(20)
+    first, second = offline_runs(tmp_path)
+    kept = json.loads((tmp_path / "fold_1" / "tracking.json").read_text())
+    assert kept["session"] == 2
+    assert (first["id"], second["id"]) == (f"{kept['id']}-1", f"{kept['id']}-2")
+    assert first["group"] == second["group"] == tmp_path.name
+    assert second["config"]["continues"] == [first["id"]]
+    assert first["config"]["tracking_id"] == second["config"]["tracking_id"] == kept["id"]
+
+
+def test_after_a_resume_an_online_run_goes_on_under_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No W&B server can be run here: what wandb.init is asked for is looked at instead."""
+    import wandb
+
+    asked = []
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    monkeypatch.setattr(wandb, "init", lambda **given: asked.append(given) or type("Run", (), {"url": "http://x"}))
+    for _ in range(2):
+        run_id, session = tracking._next_session(tmp_path / "fold_0")
+        opening = {"mode": "auto", "id": run_id, "session": session, "config": {}, "run_folder": str(tmp_path), "parent": 1}
+        tracking_process._open_run(opening | dict.fromkeys(("project", "entity", "group", "name", "job_type", "tags")))
+    assert [given["mode"] for given in asked] == ["online", "online"]
+    assert asked[0]["id"] == asked[1]["id"]
+    assert {given["resume"] for given in asked} == {"allow"}
+
+
+def test_summary_has_confusion_matrix_and_playable_mistakes(tmp_path: Path) -> None:
+    labels = np.array([0, 1, 1, 0])
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.95, 0.05], [0.8, 0.2]])
+    wave = (0.5 * np.sin(np.arange(16_000) / 20)).astype(np.float32)
+    rows = tracking._mistakes(("a", "b", "c", "d"), labels, probabilities, ("sad", "happy"), lambda clip: wave)
+    assert [(row["id"], row["label"], row["predicted"]) for row in rows] == [("c", "happy", "sad"), ("b", "happy", "sad")]
+    with open_tracker(Config(), tmp_path, "summary", "summary") as tracker:
+        tracker.log_confusion(labels, probabilities.argmax(axis=1), ("sad", "happy"))
+        tracker.log_mistakes(rows)
+        tracker.finish({"oof": {"accuracy": 0.5}})
+    wait_for_trackers(20)
+    (run,) = offline_runs(tmp_path)
+    assert run["job"] == "summary"
+    assert run["exit"] == 0
+    tables = [json.loads(path.read_text()) for path in tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")]
+    mistakes = next(table for table in tables if "audio" in table["columns"])
+    confusion = next(table for table in tables if "audio" not in table["columns"])
+    assert [row[:3] for row in mistakes["data"]] == [["c", "happy", "sad"], ["b", "happy", "sad"]]
+    assert sorted(map(tuple, confusion["data"])) == [("happy", "happy", 0), ("happy", "sad", 2), ("sad", "happy", 0), ("sad", "sad", 2)]
+    waves = [path for path in tmp_path.glob("wandb/data/artifacts/staging/*") if path.read_bytes()[:4] == b"RIFF"]
+    assert len(waves) == len(rows)
+    played, rate = soundfile.read(waves[0], dtype="float32")
+    assert rate == 16_000
+    np.testing.assert_allclose(played, wave, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "variable", "expected"),
+    [
+        ("auto", None, "auto"),
+        ("auto", "offline", "offline"),
+        ("auto", "dryrun", "offline"),
+        ("auto", "disabled", "disabled"),
+        ("auto", "online", "online"),
+        ("online", "disabled", "online"),
+        ("disabled", "online", "disabled"),
+    ],
+)
+def test_mode_is_the_key_then_wandb_mode(key: str, variable: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if variable is not None:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    assert tracking._mode(key) == expected
