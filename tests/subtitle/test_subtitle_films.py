@@ -170,7 +170,7 @@ def test_interrupted_and_started_again_it_ends_with_the_same_files(film, network
     arguments = ("--model", str(network), "--transcript", str(path.with_suffix(".srt")))
     run(path, tmp_path / "whole", tmp_path / "cache a", *arguments)
 
-    calls, predict = [], ser.inference.predict_probabilities
+    calls, predict = [], ser.inference.prediction.predict_probabilities
 
     def killed(*values, **names):
         calls.append(len(values[2]))
@@ -178,7 +178,7 @@ def test_interrupted_and_started_again_it_ends_with_the_same_files(film, network
             raise KeyboardInterrupt
         return predict(*values, **names)
 
-    monkeypatch.setattr(ser.inference, "predict_probabilities", killed)
+    monkeypatch.setattr(ser.inference.prediction, "predict_probabilities", killed)
     with pytest.raises(KeyboardInterrupt):
         run(path, tmp_path / "again", tmp_path / "cache b", *arguments)
     (progress,) = (tmp_path / "cache b" / "emotions").iterdir()

@@ -16,8 +16,9 @@ class SpeechConfig:
     """Spoken language. auto: Whisper decides once per recording, from its first speech."""
     beam_size: PositiveInt = 5
     """Candidates kept while decoding; 1 is greedy, faster and a little worse."""
-    words: bool = False
-    """Also find when each word is spoken (for karaoke subtitles, and better places to split long ones); slower."""
+    words: bool = True
+    """Find when each word is spoken, so that subtitles end at pauses, karaoke fills, and long text is split where it is said. Off: faster,
+    words are only guessed from their sentence."""
     compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8", "int8_float16"] = "auto"
     """Precision of the weights. auto is the fastest that the device has."""
     cache: str = "outputs/cache"

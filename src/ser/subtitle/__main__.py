@@ -68,7 +68,8 @@ def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme:
     with stage("words") as words:
         transcript = _words(sound, arguments, cache)
     if not transcript.segments:
-        raise UserError(f"{film}: nobody speaks in it (voice activity detection hears no speech); there is nothing to subtitle.")
+        heard = f"no words were understood; {len(transcript.dropped)} parts were left out" if transcript.dropped else "no speech is heard"
+        raise UserError(f"{film}: nobody speaks in it ({heard}); there is nothing to subtitle.")
     with stage("emotions") as emotions:
         from ser.subtitle.emotions import emotion_probabilities
 
@@ -124,7 +125,7 @@ def _words(sound, arguments, cache: str) -> Transcript:
     if arguments.stt:
         from ser.transcripts.whisper import Transcriber
 
-        speech = dataclasses.replace(arguments.speech, words=arguments.speech.words or arguments.subtitles.karaoke, cache=cache)
+        speech = dataclasses.replace(arguments.speech, cache=cache)
         return Transcriber(arguments.stt, speech).transcribe(sound.samples(), "speech to text")
     spans = speech_spans(sound.samples(), LONGEST_CAPTION)
     return Transcript(tuple(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, "") for start, end in spans))

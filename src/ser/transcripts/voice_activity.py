@@ -5,6 +5,7 @@ The network sees 32 ms at a time and remembers what it heard, so a recording of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import numpy as np
@@ -16,9 +17,9 @@ WINDOW = 512  # samples: 32 ms
 CONTEXT = 64  # samples before each window that the network sees too
 BLOCK_WINDOWS = 2000  # 64 s
 SPEECH, NO_SPEECH = 0.5, 0.35  # speech begins above the one and ends below the other, Silero's defaults
-SILENCE = 0.4  # seconds without speech that end a span
+SILENCE = 0.4  # seconds without speech that end a span, and seconds kept on both sides of it, where nothing else is asked for
 SHORTEST = 0.25  # seconds; what is shorter is a click
-PADDING = 0.1  # seconds kept on both sides
+PADDING = 0.1
 
 
 def check_installed() -> None:
@@ -30,17 +31,18 @@ def check_installed() -> None:
         )
 
 
-def speech_spans(samples: np.ndarray, longest: float = 30.0) -> list[tuple[int, int]]:
+def speech_spans(samples: np.ndarray, longest: float = 30.0, silence: float = SILENCE, padding: float = PADDING) -> list[tuple[int, int]]:
     """Where there is speech in int16 samples (T,) at 16 kHz: (start, end) in samples, in order, without overlaps.
 
-    Spans longer than `longest` seconds are parted where speech is least probable. The samples may be a memory map.
+    Spans longer than `longest` seconds are parted where speech is least probable. silence: seconds without speech that end a span;
+    padding: seconds kept on both sides. The samples may be a memory map.
     """
     probabilities = speech_probabilities(samples)
     spans = []
-    for start, end in _spoken(probabilities):
+    for start, end in _spoken(probabilities, silence):
         spans += _part(probabilities, start, end, max(2, round(longest * SAMPLE_RATE / WINDOW)))
-    padded = [(start * WINDOW, min(end * WINDOW, len(samples))) for start, end in spans]
-    return _pad(padded, round(PADDING * SAMPLE_RATE), len(samples))
+    tight = [(start * WINDOW, min(end * WINDOW, len(samples))) for start, end in spans]
+    return padded(tight, round(padding * SAMPLE_RATE), len(samples))
 
 
 def speech_probabilities(samples: np.ndarray) -> np.ndarray:
@@ -62,10 +64,10 @@ def speech_probabilities(samples: np.ndarray) -> np.ndarray:
     return np.concatenate(probabilities)
 
 
-def _spoken(probabilities: np.ndarray) -> list[tuple[int, int]]:
-    """(start, end) in windows: from above SPEECH until it stays below NO_SPEECH for SILENCE seconds."""
+def _spoken(probabilities: np.ndarray, silence: float) -> list[tuple[int, int]]:
+    """(start, end) in windows: from above SPEECH until it stays below NO_SPEECH for `silence` seconds."""
     spans, start, quiet_since = [], None, None
-    patience = SILENCE * SAMPLE_RATE / WINDOW
+    patience = silence * SAMPLE_RATE / WINDOW
     for place, probability in enumerate(probabilities.tolist()):
         if probability >= SPEECH:
             start, quiet_since = (place if start is None else start), None
@@ -90,8 +92,8 @@ def _part(probabilities: np.ndarray, start: int, end: int, longest: int) -> list
     return [*parts, (start, end)]
 
 
-def _pad(spans: list[tuple[int, int]], padding: int, length: int) -> list[tuple[int, int]]:
-    """Widen each span, at most to the middle of the gap to its neighbour."""
+def padded(spans: Sequence[tuple[int, int]], padding: int, length: int) -> list[tuple[int, int]]:
+    """Spans of a recording of `length` samples, each widened, at most to the middle of the gap to its neighbour."""
     ends = [0, *(end for _, end in spans)]
     starts = [*(start for start, _ in spans), length]
     return [

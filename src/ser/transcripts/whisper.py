@@ -1,7 +1,8 @@
 """Speech to text by faster-whisper (SYSTRAN; Whisper: Radford et al. 2022).
 
-Whisper invents sentences where nobody speaks (in Korean often 시청해주셔서 감사합니다). So only what voice activity detection
-takes for speech is transcribed, and what Whisper puts where there is none is dropped and counted.
+Whisper invents sentences where nobody speaks (in Korean often 시청해주셔서 감사합니다), and its times run over pauses. So it hears only
+what voice activity detection takes for speech (`listening`), what it invents all the same is dropped and told (`inventions`), and its
+words are put where the speech is (`placing`).
 """
 
 from __future__ import annotations
@@ -9,27 +10,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ser.audio import SAMPLE_RATE, to_float
-from ser.audio.decoding import SILENCE_DB, levels
 from ser.config import SpeechConfig
 from ser.data.hashes import hash_files
 from ser.data.store import ClipStore
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_json
+from ser.transcripts.inventions import drop_invented, without_loops
+from ser.transcripts.listening import LONGEST, PAUSE, Listening, windows_of_speech
+from ser.transcripts.placing import Heard, letters_in, place_words
 from ser.transcripts.segments import Dropped, Segment, Transcript, Word
 from ser.transcripts.voice_activity import check_installed, speech_spans
 from ser.transcripts.whisper_folder import whisper_folder
 
-FORMAT = 1  # raise it when the same audio, model and options give other segments
-PIECE_SECONDS = 300.0  # transcribed at a time: bounds the memory, and the work lost with a kill
-LEAST_SPEECH = 0.1  # share of a segment in which voice activity detection must hear speech
+FORMAT = 2  # raise it when the same audio, model and options give other sentences
+PARTED_BY = 0.2  # seconds without speech between two spans
 SEED = 0  # for the random sampling that Whisper falls back to
+UNSPACED = {"zh", "ja", "yue", "th", "lo", "my"}  # languages written without blanks between words
+WORDLESS = 0.5  # seconds of speech without a word that are worth telling
 
 
 def transcribe(store: ClipStore, rows: Sequence[int], model: str, config: SpeechConfig, title: str = "speech to text") -> list[Transcript]:
@@ -66,21 +70,24 @@ class Transcriber:
 
     def transcribe(self, samples: np.ndarray, title: str | None = None) -> Transcript:
         """What is said in int16 samples (T,) at 16 kHz, which may be a memory map. title: shows a progress bar in seconds of audio."""
-        spans = speech_spans(samples, PIECE_SECONDS)
+        spans = speech_spans(samples, LONGEST - PAUSE, PARTED_BY, 0.0)
+        windows = windows_of_speech(spans, len(samples))
         language = None if self.config.language == "auto" else self.config.language
-        segments, dropped = [], []
+        told = []
         with tqdm(total=len(samples) // SAMPLE_RATE, unit="s", desc=title, disable=None if title else True, delay=2, leave=False) as bar:
-            for start, end in _pieces(spans):
-                piece = np.array(samples[start:end])
-                heard = self._piece(piece, language)
+            for window in windows:
+                heard = self._piece(window.read(samples), language)
                 # The language of the first speech holds for the whole recording.
                 language = language or heard["language"]
-                found = [_segment(row, start / SAMPLE_RATE, len(samples) / SAMPLE_RATE) for row in heard["segments"]]
-                kept, silent = drop_invented(found, samples, spans)
-                segments += kept
-                dropped += silent
-                bar.update(end // SAMPLE_RATE - bar.n)
-        return Transcript(tuple(sorted(segments, key=lambda segment: segment.start)), language, tuple(dropped))
+                told.append(heard["segments"])
+                bar.update(window.spans[-1][1] // SAMPLE_RATE - bar.n)
+        segments, dropped = [], []
+        for window, rows in zip(windows, told, strict=True):
+            words, left_out = _believed(window, rows, samples, language in UNSPACED)
+            placed = place_words(words, [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in window.spans])
+            segments += placed if self.config.words else [dataclasses.replace(segment, words=()) for segment in placed]
+            dropped += [*left_out, *_wordless(window, placed)]
+        return Transcript(tuple(segments), language, tuple(dropped))
 
     def _piece(self, piece: np.ndarray, language: str | None) -> dict:
         """The segments and the language of one piece, from the cache where it is known."""
@@ -104,8 +111,6 @@ class Transcriber:
             language=language,
             beam_size=int(self.config.beam_size),
             word_timestamps=self.config.words,
-            vad_filter=True,
-            vad_parameters={"min_silence_duration_ms": 500, "speech_pad_ms": 200},
             # A sentence invented once would otherwise be the prompt of what follows.
             condition_on_previous_text=False,
         )
@@ -114,6 +119,7 @@ class Transcriber:
                 "start": float(segment.start),
                 "end": float(segment.end),
                 "text": segment.text.strip(),
+                "sureness": float(segment.avg_logprob),
                 "words": [{"start": float(word.start), "end": float(word.end), "word": word.word} for word in segment.words or ()],
             }
             for segment in segments
@@ -132,55 +138,62 @@ class Transcriber:
             ) from None
 
 
-def drop_invented(
-    segments: Sequence[Segment], samples: np.ndarray, spans: Sequence[tuple[int, int]]
-) -> tuple[list[Segment], list[Dropped]]:
-    """Part segments into those that stand on speech and those that don't.
+def _believed(window: Listening, rows: Sequence[dict], samples: np.ndarray, unspaced: bool) -> tuple[list[Heard], list[Dropped]]:
+    """The words of a window in the recording's time, without what Whisper invented; and what that was."""
+    segments = [_sentence(row, window) for row in rows]
+    kept, dropped = drop_invented(segments, samples, window.spans, [row["sureness"] for row in rows])
+    words = [Heard(word, place) for place in kept for word in _words(rows[place], window, unspaced)]
+    stay = without_loops([heard.word.text for heard in words])
+    if len(stay) < len(words):
+        again = [heard.word for place, heard in enumerate(words) if place not in set(stay)]
+        text = " ".join(word.text for word in again)
+        dropped.append(Dropped(again[0].start, again[-1].end, text, "the same words again and again"))
+    return [words[place] for place in stay], dropped
 
-    samples: int16 (T,) of the whole recording. spans: where there is speech, in samples.
-    """
-    kept, dropped = [], []
-    starts, ends = (np.array([span[side] for span in spans], dtype=np.int64) for side in (0, 1))
-    for segment in segments:
-        start, end = (min(max(0, round(time * SAMPLE_RATE)), len(samples)) for time in (segment.start, segment.end))
-        speech = int(np.clip(np.minimum(ends, end) - np.maximum(starts, start), 0, None).sum())
-        if not segment.text:
-            reason = "no text"
-        elif speech < LEAST_SPEECH * max(end - start, 1):
-            reason = "no speech there"
-        elif levels(np.asarray(samples[start:end]))[0] < SILENCE_DB:
-            reason = "silence"
+
+def _sentence(row: dict, window: Listening) -> Segment:
+    start = window.in_recording(row["start"])
+    return Segment(start, max(start, window.in_recording(row["end"])), row["text"])
+
+
+def _words(row: dict, window: Listening, unspaced: bool) -> list[Word]:
+    """The words of a sentence with the times that Whisper gives them, or, where it gives none, by their letters."""
+    told = [(word["word"], word["start"], word["end"]) for word in row["words"]] or _spread(row)
+    joined: list[list] = []
+    for text, start, end in told:
+        if joined and not unspaced and not text.startswith(" "):
+            joined[-1][0] += text  # a piece of the same word, e.g. 17 and 일
+            joined[-1][2] = end
         else:
-            kept.append(segment)
-            continue
-        dropped.append(Dropped(segment.start, segment.end, segment.text, reason))
-    return kept, dropped
+            joined.append([text, start, end])
+    return [
+        Word(window.in_recording(start), window.in_recording(max(start, end)), text.strip()) for text, start, end in joined if text.strip()
+    ]
 
 
-def _pieces(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Neighbouring spans joined to pieces of at most PIECE_SECONDS (a single span may be that long)."""
-    piece = None
-    for start, end in spans:
-        if piece is not None and end - piece[0] > PIECE_SECONDS * SAMPLE_RATE:
-            yield piece
-            piece = None
-        piece = (start if piece is None else piece[0], end)
-    if piece is not None:
-        yield piece
+def _spread(row: dict) -> list[tuple[str, float, float]]:
+    """The words of a sentence of which only the whole's time is known."""
+    words = row["text"].split()
+    edges = np.cumsum([0, *map(letters_in, words)])
+    times = (row["start"] + (row["end"] - row["start"]) * edges / max(edges[-1], 1)).tolist()
+    return [(f" {word}", start, end) for word, start, end in zip(words, times[:-1], times[1:], strict=True)]
 
 
-def _segment(row: dict, offset: float, length: float) -> Segment:
-    """A segment of the recording from one of a piece; Whisper's last end may lie beyond the audio."""
-    words = (Word(word["start"] + offset, word["end"] + offset, word["word"].strip()) for word in row["words"])
-    end = min(row["end"] + offset, length)
-    return Segment(min(row["start"] + offset, end), end, row["text"], tuple(word for word in words if word.end <= length))
+def _wordless(window: Listening, segments: Sequence[Segment]) -> list[Dropped]:
+    """Speech in which no word was understood."""
+    spans = [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in window.spans]
+    empty = [(start, end) for start, end in spans if not any(part.start < end and part.end > start for part in segments)]
+    return [Dropped(start, end, "", "speech without words that were understood") for start, end in empty if end - start >= WORDLESS]
 
 
 def _recall(path: Path) -> dict | None:
-    """A transcript of the cache; a damaged one is none."""
+    """What is in the cache; a damaged file is none."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        [_segment(row, 0.0, 1.0) for row in known["segments"]]
+        whole = Listening(((0, 1),), ((0, 1),))
+        for row in known["segments"]:
+            _words(row, whole, False)
+            float(row["sureness"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return known if isinstance(known.get("language"), str | None) else None
