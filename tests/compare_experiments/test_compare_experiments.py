@@ -14,7 +14,8 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from runs import make_run
 from ser.compare_experiments import __main__ as compare_experiments
-from ser.compare_experiments.report import read_experiment, speaker_gaps, write_comparison
+from ser.compare_experiments.experiments import read_experiment, speaker_gaps
+from ser.compare_experiments.report import write_comparison
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv
 from ser.train import __main__ as train

@@ -16,7 +16,7 @@ from ser.report.pictures import plot_confusion, plot_history
 from ser.report.run_report import run_report
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
-from ser.scoring.suspicions import suspicions
+from ser.scoring.suspicions import chance_in_training, suspicions
 
 
 @pytest.fixture
@@ -111,6 +111,16 @@ def test_train_accuracy_clearly_above_chance_is_no_alarm():
     history = pd.DataFrame({"train_accuracy": [0.18, 0.35]})
     metrics = {"scores": {"majority": 0.18}, "train_clips": 500}
     assert suspicions({"accuracy": 0.4}, {0: (metrics, history)}) == []
+
+
+def test_a_balanced_sampler_has_the_chance_of_equal_labels_and_is_not_accused():
+    history, metrics = pd.DataFrame({"train_accuracy": [0.31, 0.467]}), {"scores": {"majority": 0.6}, "train_clips": 300}
+    labels = np.repeat(np.arange(6), [180, 40, 30, 20, 20, 10])
+    assert chance_in_training(labels, "balanced") == pytest.approx(1 / 6)
+    assert chance_in_training(labels, "shuffled") == pytest.approx(0.6)
+    for sampler, accused in (("balanced", 0), ("shuffled", 1)):
+        fold = metrics | {"chance": chance_in_training(labels, sampler)}
+        assert len(suspicions({"accuracy": 0.4}, {0: (fold, history)})) == accused
 
 
 def test_fold_report_shows_scores_and_every_label(run):

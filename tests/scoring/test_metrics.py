@@ -8,7 +8,6 @@ from sklearn import metrics as reference
 
 from ser.runtime.errors import UserError
 from ser.scoring.metrics import (
-    bootstrap_interval,
     confusion_matrix,
     describe,
     majority_baseline,
@@ -35,7 +34,7 @@ def test_every_score_equals_scikit_learn(count, classes, seed):
     predicted, names = probabilities.argmax(axis=1), list(range(classes))
     ours = quick_scores(labels, probabilities)
     assert ours["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
-    assert ours["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, labels=names, average="macro", zero_division=0))
+    assert ours["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, average="macro", zero_division=0))
     present = sorted(set(labels.tolist()))
     assert ours["uar"] == pytest.approx(reference.recall_score(labels, predicted, labels=present, average="macro"))
     assert ours["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities, labels=names))
@@ -55,24 +54,6 @@ def test_majority_is_the_share_of_the_commonest_label():
     assert majority_baseline([2, 2, 0, 1]) == 0.5
 
 
-def test_interval_by_clip_is_the_binomial_one():
-    correct = np.repeat([1.0, 0.0], [300, 100])
-    low, high = bootstrap_interval(correct, resamples=20_000)
-    standard_error = np.sqrt(0.75 * 0.25 / 400)
-    assert low == pytest.approx(0.75 - 1.96 * standard_error, abs=0.004)
-    assert high == pytest.approx(0.75 + 1.96 * standard_error, abs=0.004)
-
-
-def test_interval_by_speaker_equals_drawing_speakers_one_by_one():
-    rng = np.random.default_rng(1)
-    speakers = np.repeat([f"s{i}" for i in range(12)], rng.integers(3, 20, 12))
-    skill = dict(zip(np.unique(speakers), rng.uniform(0.2, 1.0, 12), strict=True))
-    correct = np.array([float(rng.random() < skill[name]) for name in speakers])
-    groups = [correct[speakers == name] for name in np.unique(speakers)]
-    means = [np.concatenate([groups[i] for i in rng.integers(0, 12, 12)]).mean() for _ in range(8000)]
-    assert bootstrap_interval(correct, speakers, resamples=8000) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.012)
-
-
 def test_speakers_that_differ_widen_the_interval():
     labels = np.zeros(200, dtype=int)
     probabilities = np.repeat(np.eye(2), 100, axis=0)
@@ -83,34 +64,30 @@ def test_speakers_that_differ_widen_the_interval():
     assert (by_clip["interval_by"], by_speaker["interval_by"]) == ("clip", "speaker")
 
 
-def test_one_speaker_alone_gets_an_interval_by_clip():
-    labels, probabilities = made_up(50, 3)
-    alone = scores(labels, probabilities, ["the same"] * 50)
-    assert alone["interval_by"] == "clip" and alone["accuracy_low"] < alone["accuracy_high"]
+@pytest.mark.parametrize("many", [1, 3])
+def test_too_few_speakers_get_an_interval_by_clip_that_says_so(many):
+    labels, probabilities = made_up(60, 3)
+    few = scores(labels, probabilities, [f"s{i % many}" for i in range(60)])
+    assert few["interval_by"] == "clip" and few["accuracy_low"] < few["accuracy_high"]
+    assert "for these voices only" in describe(few) and f"{many} speaker" in describe(few).replace("one speaker", "1 speaker")
 
 
-def test_scores_depend_on_neither_row_order_nor_earlier_random_draws():
+def test_scores_do_not_depend_on_row_order():
     labels, probabilities = made_up(120, 6)
     speakers = np.array([f"s{i % 9}" for i in range(120)])
     order = np.random.default_rng(3).permutation(120)
-    first = scores(labels, probabilities, speakers, seed=4)
-    np.random.default_rng().random(10)
-    assert scores(labels[order], probabilities[order], speakers[order], seed=4) == pytest.approx(first)
-    assert scores(labels, probabilities, speakers, seed=5)["accuracy_low"] != first["accuracy_low"]
+    assert scores(labels[order], probabilities[order], speakers[order]) == pytest.approx(scores(labels, probabilities, speakers))
 
 
-def test_interval_covers_the_truth_about_95_times_in_100():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for trial in range(300):
-        low, high = bootstrap_interval((rng.random(150) < 0.7).astype(float), seed=trial)
-        hits += low <= 0.7 <= high
-    assert 0.91 <= hits / 300 <= 0.98
+def test_perfect_answers_on_5_of_15_labels_have_macro_f1_1():
+    labels = np.arange(50) % 5
+    assert quick_scores(labels, np.eye(15)[labels])["macro_f1"] == 1.0
 
 
 def test_paired_difference_of_a_prediction_with_itself_is_zero():
     labels, probabilities = made_up(80, 4)
-    assert paired_difference(labels, probabilities, probabilities) == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    none = paired_difference(labels, probabilities, probabilities)
+    assert (none["difference"], none["low"], none["high"], none["interval_by"]) == (0, 0, 0, "clip")
 
 
 def test_paired_difference_is_narrower_than_two_separate_intervals():

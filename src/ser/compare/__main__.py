@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--use", type=str, default="research", help="research or commercial: what the licence has to allow.")
     parser.add_argument("--language", type=str, help="Language of the labelled clips (en, ko, …), which candidates fitted here then know.")
     parser.add_argument("--folds", type=int, default=5, help="Folds for candidates that are fitted here.")
-    parser.add_argument("--seed", type=int, default=0, help="Of folds and intervals.")
+    parser.add_argument("--seed", type=int, default=0, help="Of the folds.")
     config, arguments = parse(parser, argv)
     if arguments.use not in ("research", "commercial"):
         raise UserError(f"--use: given {arguments.use!r}; allowed are research and commercial.")

@@ -47,7 +47,7 @@ def judge(candidate: Candidate, labelled: Labelled, accelerator: Accelerator, us
             classes, how = opened.classes, opened.how
             if said is None:
                 verdicts.append(Verdict("audio input", True, "hears"))
-            result = measure(opened, labelled, accelerator.device, seed)
+            result = measure(opened, labelled, accelerator.device)
             verdicts += [Verdict("loadable", True, "opened here"), *judge_measured(result)]
     except UserError as error:
         verdicts.append(Verdict("loadable", False, str(error)))

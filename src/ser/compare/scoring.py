@@ -18,37 +18,38 @@ from ser.compare.labelled import Labelled
 from ser.compare.rules import TARGET, mapped
 from ser.data.store import ClipStore
 from ser.runtime.device import peak_memory_mb
-from ser.scoring.metrics import bootstrap_interval, per_class, scores
+from ser.scoring.intervals import macro_f1, score_interval, share_interval, tallies_by_speaker, uar, usable_speakers
+from ser.scoring.metrics import scores
 
 SPEED_CLIPS = 24
 BATCH_CLIPS = 4
 BATCH = 8
-RESAMPLES = 1000
 NEUTRAL = TARGET.index("neutral")
 
 
-def measure(opened: Opened, labelled: Labelled, device: torch.device, seed: int) -> dict:
+def measure(opened: Opened, labelled: Labelled, device: torch.device) -> dict:
     """Scores of the answers, seconds per clip, real-time factor, peak memory, and what a batch changes."""
-    result = score(opened.probabilities(), opened.classes, labelled.truth, labelled.table.speakers, seed)
+    result = score(opened.probabilities(), opened.classes, labelled.truth, labelled.table.speakers)
     return result | _speed(opened, labelled) | {"peak_memory_mb": _peak_memory_mb(device)}
 
 
-def score(probabilities: np.ndarray, classes: Sequence[str], truth: np.ndarray, speakers: Sequence[str] | None, seed: int) -> dict:
+def score(probabilities: np.ndarray, classes: Sequence[str], truth: np.ndarray, speakers: Sequence[str] | None) -> dict:
     """Accuracy, macro-F1, UAR and neutral rate with 95 % intervals, and their company.
 
     probabilities (N, classes) are added up into the seven labels; classes that stand for none of them count for nothing. truth (N,) are
-    positions in TARGET. macro-F1 and UAR are means over the labels that occur; an answer that doesn't occur is simply wrong.
+    positions in TARGET.
     """
     seven = to_target(probabilities, classes)
     answers = seven.argmax(axis=1)
-    result = scores(truth, seven, speakers, seed, RESAMPLES)
-    table = per_class(truth, seven, TARGET)
-    result["macro_f1"] = float(table["f1"].to_numpy()[np.unique(truth)].mean())
-    neutral = (answers == NEUTRAL).astype(float)
-    clusters = speakers if result["interval_by"] == "speaker" else None
+    result, known = scores(truth, seven, speakers), usable_speakers(speakers, len(truth))
+    neutral = answers == NEUTRAL
     result["neutral_rate"] = float(neutral.mean())
-    result["neutral_rate_low"], result["neutral_rate_high"] = bootstrap_interval(neutral, clusters, seed, RESAMPLES)
-    result |= _intervals(truth, answers, clusters, seed)
+    result["neutral_rate_low"], result["neutral_rate_high"] = share_interval(neutral, known)
+    confusions = np.zeros((len(truth), len(TARGET), len(TARGET)))
+    confusions[np.arange(len(truth)), truth, answers] = 1
+    tallies = tallies_by_speaker(confusions, known)
+    for name, of_confusions in (("macro_f1", macro_f1), ("uar", uar)):
+        result[f"{name}_low"], result[f"{name}_high"] = score_interval(of_confusions, *tallies)
     result["answers"] = [TARGET[answer] for answer in np.unique(answers)]
     return result
 
@@ -60,25 +61,6 @@ def to_target(probabilities: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         if label is not None:
             seven[:, TARGET.index(label)] += probabilities[:, column]
     return seven
-
-
-def _intervals(truth: np.ndarray, answers: np.ndarray, clusters: Sequence[str] | None, seed: int) -> dict:
-    """95 % bootstrap of macro-F1 and UAR: clusters are drawn, and their counts of (truth, answer) added."""
-    names = np.arange(len(truth)) if clusters is None else np.asarray(clusters, dtype=str)
-    groups, of_clip = np.unique(names, return_inverse=True)
-    size = len(TARGET)
-    counts = np.zeros((len(groups), size * size))
-    np.add.at(counts, (of_clip, truth * size + answers), 1)
-    draws = np.random.default_rng(seed).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=RESAMPLES)
-    matrices = (draws @ counts).reshape(RESAMPLES, size, size)
-    hits, true, told = np.einsum("rii->ri", matrices), matrices.sum(2), matrices.sum(1)
-    there = true > 0
-    f1 = np.where(there, 2 * hits / np.maximum(true + told, 1), 0).sum(1) / there.sum(1)
-    uar = np.where(there, hits / np.maximum(true, 1), 0).sum(1) / there.sum(1)
-    result = {}
-    for name, values in (("macro_f1", f1), ("uar", uar)):
-        result[f"{name}_low"], result[f"{name}_high"] = (float(value) for value in np.quantile(values, [0.025, 0.975]))
-    return result
 
 
 def _speed(opened: Opened, labelled: Labelled) -> dict:

@@ -12,8 +12,10 @@ from ser.compare.judging import Judged
 from ser.compare.labelled import Labelled
 from ser.compare.rules import MOST_NEUTRAL, TARGET, TIERS
 from ser.data.csv_input import shown
+from ser.report.pictures import save_figure
 from ser.report.tables import markdown_table, without_formulas
-from ser.runtime.files import atomic_path, write_csv, write_text
+from ser.runtime.files import write_csv, write_text
+from ser.scoring.intervals import describe_interval, told_interval
 from ser.scoring.metrics import majority_baseline
 
 RULES = (
@@ -100,10 +102,10 @@ def _reasons(one: Judged) -> str:
 
 
 def _how_to_read(labelled: Labelled, majority: str, base: float) -> str:
-    by = "speaker" if labelled.table.speakers is not None else "clip"
     lines = [
-        f"Always answering {majority} gets {base:.3f}. Intervals are 95 % bootstraps by {by}. macro-F1 and UAR are means over the labels "
-        f"that occur. Answers are mapped to {', '.join(TARGET)}; an answer that doesn't occur among these clips is wrong.",
+        f"Always answering {majority} gets {base:.3f}. In brackets: {describe_interval(told_interval(labelled.table.speakers))}. "
+        "macro-F1 and UAR are means over the labels that occur. "
+        f"Answers are mapped to {', '.join(TARGET)}; an answer that doesn't occur among these clips is wrong.",
         f"Candidates fitted here are asked only about clips of folds they weren't fitted to: {labelled.split}. Runs answer their own "
         "training clips out of fold, by their own split. Others are taken as they are; whether they have heard these clips isn't known.",
         "Seconds are from decoded audio to the answer, on this machine, in batches of 8; a run counts all its folds. Memory is the "
@@ -140,8 +142,7 @@ def _plot(table: pd.DataFrame, majority: float, png: Path) -> None:
         axes_row[0].plot([], [], "o", color=COLOURS[tier], label=f"tier {tier}" if tier[0].isdigit() else tier)
     accuracy, neutral = (axes.get_legend_handles_labels() for axes in (axes_row[0], axes_row[2]))
     figure.legend(accuracy[0] + neutral[0], accuracy[1] + neutral[1], loc="outside lower center", ncols=4, fontsize=8)
-    with atomic_path(png) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    save_figure(figure, png)
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 
 import ser
-from ser.compare_experiments.report import SPLITS, read_experiment, write_comparison
+from ser.compare_experiments.experiments import SPLITS, read_experiment
+from ser.compare_experiments.report import write_comparison
 from ser.config import Config, build_parser, parse
 from ser.data.inputs import open_store
 from ser.data.tables import read_dataset

@@ -6,50 +6,28 @@ speakers kept apart and one without, and the gap between them is a result in its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ser.inference.runs import Run, read_run
+from ser.compare_experiments.experiments import SPLITS, Experiment, check_same_clips, comparison_table, speaker_gaps
+from ser.compare_experiments.plots import plot_comparison, plot_histories
 from ser.report.tables import markdown_table
-from ser.runtime.errors import UserError
-from ser.runtime.files import atomic_path, write_csv, write_text
-from ser.scoring.metrics import majority_baseline, paired_difference, scores
-
-SPLITS = {
-    "speaker": "new voices (speaker-disjoint folds)",
-    "text": "new sentences (text-disjoint folds)",
-    "stratified": "known voices (random folds, stratified by label)",
-}
-"""In the order in which they are told: the first that was run is the one experiments are compared by."""
-COLOURS = {"speaker": "#1f77b4", "text": "#2ca02c", "stratified": "#ff7f0e"}
+from ser.runtime.files import write_csv, write_text
+from ser.scoring.intervals import describe_interval, told_interval
+from ser.scoring.metrics import majority_baseline
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A named experiment: its finished run for each split, and how many clips a second its first model predicts."""
-
-    name: str
-    runs: Mapping[str, Run]
-    predicted_per_second: float
-
-
-def read_experiment(name: str, folders: Mapping[str, Path], predicted_per_second: float) -> Experiment:
-    """Read the runs of one experiment. folders: split -> run folder."""
-    return Experiment(name, {split: read_run(folders[split]) for split in SPLITS if split in folders}, predicted_per_second)
-
-
-def write_comparison(experiments: Sequence[Experiment], output: Path, seed: int = 0) -> pd.DataFrame:
+def write_comparison(experiments: Sequence[Experiment], output: Path) -> pd.DataFrame:
     """Write comparison.csv, comparison.md, comparison.png and (where something is trained by epochs) histories.png; returns the table.
 
     The first experiment is the baseline of the differences. Raises UserError when runs hold different clips or folds.
     """
-    _check_same_clips(experiments)
-    table = comparison_table(experiments, seed)
-    gaps = speaker_gaps(experiments, seed)
+    check_same_clips(experiments)
+    table = comparison_table(experiments)
+    gaps = speaker_gaps(experiments)
     write_csv(output / "comparison.csv", table)
     plot_comparison(table, output / "comparison.png")
     by_epochs = [experiment for experiment in experiments if _is_trained_by_epochs(experiment)]
@@ -63,132 +41,6 @@ def write_comparison(experiments: Sequence[Experiment], output: Path, seed: int 
 def _is_trained_by_epochs(experiment: Experiment) -> bool:
     """Not fitted in one go: there is a history, and an epoch was chosen."""
     return any(run.metrics[fold].get("epochs_run", 1) > 1 for run in experiment.runs.values() for fold in run.folds)
-
-
-def comparison_table(experiments: Sequence[Experiment], seed: int = 0) -> pd.DataFrame:
-    """One row per split and experiment: scores with their company, difference to the first experiment in points, costs."""
-    rows = []
-    for split in experiments[0].runs:
-        baseline = experiments[0].runs[split]
-        for experiment in experiments:
-            run = experiment.runs[split]
-            result = scores(run.labels, run.oof, run.speakers, seed)
-            row = {"split": split, "experiment": experiment.name} | {
-                key: result[key] for key in ("n", "accuracy", "accuracy_low", "accuracy_high", "majority", "macro_f1", "uar", "log_loss")
-            }
-            if experiment is experiments[0]:
-                difference = {"difference": None, "low": None, "high": None}
-            else:
-                difference = paired_difference(run.labels, run.oof, baseline.oof, run.speakers, seed)
-            row |= {f"points_{key}": None if value is None else 100 * value for key, value in difference.items()}
-            rows.append(row | _costs(run) | {"predicted_per_second": experiment.predicted_per_second})
-    return pd.DataFrame(rows)
-
-
-def speaker_gaps(experiments: Sequence[Experiment], seed: int = 0) -> pd.DataFrame | None:
-    """How many points each experiment loses on voices it hasn't heard; None where one of the splits wasn't run.
-
-    Paired, since both splits predict the same clips out of fold.
-    """
-    if any(not {"speaker", "stratified"} <= experiment.runs.keys() for experiment in experiments):
-        return None
-    rows = []
-    for experiment in experiments:
-        apart, known = experiment.runs["speaker"], experiment.runs["stratified"]
-        gap = paired_difference(known.labels, known.oof, apart.oof, known.speakers, seed)
-        rows.append({"experiment": experiment.name} | {f"gap_{key}": 100 * value for key, value in gap.items()})
-    return pd.DataFrame(rows)
-
-
-def _costs(run: Run) -> dict:
-    """Parameters, speed and memory, as the folds measured them."""
-    timings = [pd.read_csv(path) for fold in run.folds if (path := run.folder / f"fold_{fold}" / "timing.csv").exists()]
-    timing = pd.concat(timings) if timings else pd.DataFrame(columns=["train_seconds", "clips_per_second", "peak_memory_mb"], dtype=float)
-    metrics = run.metrics[run.folds[0]]
-    return {
-        "parameters": metrics.get("parameters", np.nan),
-        "trained_parameters": metrics.get("trained_parameters", np.nan),
-        "trained_per_second": float(timing["clips_per_second"].median()),
-        "train_minutes": float(timing["train_seconds"].sum()) / 60,
-        "peak_memory_mb": float(timing["peak_memory_mb"].max()),
-    }
-
-
-def _check_same_clips(experiments: Sequence[Experiment]) -> None:
-    first = experiments[0]
-    for experiment in experiments:
-        for split, run in experiment.runs.items():
-            other = first.runs[split]
-            # One that hears and one that reads have fingerprints of different contents.
-            same = run.fingerprint == other.fingerprint if run.input == other.input else np.array_equal(run.labels, other.labels)
-            if not same or run.ids != other.ids or not np.array_equal(run.fold_of, other.fold_of):
-                raise UserError(
-                    f"{run.folder} and {other.folder} hold different clips or folds, so they can't be compared. "
-                    "Choose another --output, or train again with --run.start_over true."
-                )
-
-
-def plot_comparison(table: pd.DataFrame, png: Path) -> None:
-    """Left: accuracy with its 95 % interval for each split, beside always answering the commonest label. Right: points to the first."""
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(table["experiment"]))
-    figure = Figure(figsize=(11, 1.9 + 0.55 * len(names)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    splits = list(dict.fromkeys(table["split"]))
-    for number, split in enumerate(splits):
-        part = table[table["split"] == split].set_index("experiment").loc[names]
-        place = np.arange(len(names)) + 0.22 * (number - (len(splits) - 1) / 2)
-        for axes, (value, low, high) in (
-            (left, ("accuracy", "accuracy_low", "accuracy_high")),
-            (right, ("points_difference", "points_low", "points_high")),
-        ):
-            centre = part[value].to_numpy(dtype=float)
-            reach = np.abs(np.stack([centre - part[low].to_numpy(dtype=float), part[high].to_numpy(dtype=float) - centre]))
-            axes.errorbar(centre, place, xerr=reach, fmt="o", capsize=3, color=COLOURS[split], label=SPLITS[split])
-        for height, centre in zip(place, part["accuracy"], strict=True):
-            left.annotate(f"{centre:.3f}", (centre, height), (0, 5), textcoords="offset points", ha="center", fontsize=8)
-    left.axvline(table["majority"].iloc[0], color="black", linestyle=":", label="always the commonest label")
-    right.axvline(0, color="black", linestyle=":")
-    left.set(xlim=(0, 1), xlabel="out-of-fold accuracy, 95 % interval", yticks=range(len(names)), yticklabels=names)
-    right.set(xlabel=f"points more than {names[0]}, 95 % interval (paired)")
-    left.set_ylim(len(names) - 0.4, -0.6)
-    for axes in (left, right):
-        axes.grid(axis="x", alpha=0.3)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    _save(figure, png)
-
-
-def plot_histories(experiments: Sequence[Experiment], png: Path) -> None:
-    """Loss and accuracy by epoch, one column per experiment: each fold as a thin line, training grey, validation coloured."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(3.2 * len(experiments), 5.2), layout="constrained")
-    grid = figure.subplots(2, len(experiments), squeeze=False, sharex="col")
-    for column, experiment in enumerate(experiments):
-        for split, run in experiment.runs.items():
-            for fold in run.folds:
-                history = pd.read_csv(run.folder / f"fold_{fold}" / "history.csv")
-                for row, what in enumerate(("loss", "accuracy")):
-                    grid[row, column].plot(history["epoch"], history[f"train_{what}"], color="#b0b0b0", linewidth=0.7)
-                    grid[row, column].plot(history["epoch"], history[f"valid_{what}"], color=COLOURS[split], linewidth=0.9)
-        grid[0, column].set_title(experiment.name)
-        grid[1, column].set(xlabel="epoch", ylim=(0, 1))
-        grid[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
-    for row, what in enumerate(("loss", "accuracy")):
-        grid[row, 0].set_ylabel(what)
-        for axes in grid[row]:
-            axes.grid(alpha=0.3)
-    lines = [grid[0, 0].plot([], [], color="#b0b0b0", label="training part")[0]]
-    lines += [grid[0, 0].plot([], [], color=COLOURS[split], label=f"validation, {SPLITS[split]}")[0] for split in experiments[0].runs]
-    figure.legend(handles=lines, loc="outside lower center", ncols=3, fontsize=8)
-    _save(figure, png)
-
-
-def _save(figure: object, png: Path) -> None:
-    with atomic_path(png) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
 def _as_markdown(
@@ -205,8 +57,8 @@ def _as_markdown(
     if gaps is not None:
         parts += [
             "## What knowing the voice is worth",
-            "Accuracy with random folds minus accuracy with speaker-disjoint folds, in points, paired by clip with a 95 % interval "
-            "by speaker: what a random split flatters an experiment by.",
+            "Accuracy with random folds minus accuracy with speaker-disjoint folds, in points, paired clip by clip: what a random split "
+            "flatters an experiment by.",
             markdown_table(
                 pd.DataFrame(
                     {
@@ -263,11 +115,11 @@ def _parameters(count: float, trained: float) -> str:
 
 def _how_to_read(first: Experiment, table: pd.DataFrame, by_epochs: Sequence[str]) -> str:
     run = next(iter(first.runs.values()))
-    by = "speaker" if run.speakers else "clip"
     lines = [
         f"n = {len(run.ids)} clips, each predicted by the fold that hasn't trained on it; always answering the commonest label gives "
-        f"{majority_baseline(run.labels):.3f}. Intervals are 95 % bootstraps by {by}; UAR is the mean recall over labels.",
-        f"Points are percentage points of accuracy more than {first.name} on the same clips, with a paired bootstrap. An interval that "
+        f"{majority_baseline(run.labels):.3f}. In brackets: {describe_interval(told_interval(run.speakers))}; "
+        "UAR is the mean recall over labels.",
+        f"Points are percentage points of accuracy more than {first.name} on the same clips, paired clip by clip. An interval that "
         "holds 0 is no proven difference.",
         "Clips/s and memory are of this machine: training as the folds measured it, prediction by the saved model of the first fold. "
         "Each experiment ran in a process of its own; memory is the GPU's where there is one, else the process's.",

@@ -27,13 +27,12 @@ def blend_runs(
     method: str = "mean",
     sample: str | Path | None = None,
     allow_missing_folds: bool = False,
-    seed: int = 0,
 ) -> dict:
     """Blend runs and write `output` (a CSV) with its record beside it (same name, .json). Returns the record.
 
     Where the runs have no test clips, the CSV holds the blend's out-of-fold probabilities instead of a submission.
 
-    sample: the sample submission; by default the one in the data folder of a run. seed: of the bootstrap.
+    sample: the sample submission; by default the one in the data folder of a run.
     Raises UserError, with nothing written, when runs don't fit together or the sample doesn't match.
     """
     output = Path(output)
@@ -52,7 +51,7 @@ def blend_runs(
         test = fitted.predict(members.test)
         predicted = test.argmax(axis=1)
         table = make_submission(sample, members.test_ids, predicted, label_names)
-        test_scores = known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, test, seed)
+        test_scores = known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, test)
     else:
         sample, predicted, test_scores = None, blended.argmax(axis=1), None
         columns = {f"p_{name}": blended[:, number] for number, name in enumerate(label_names)}
@@ -63,7 +62,7 @@ def blend_runs(
         "submission": output.name,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "method": method,
-        **_compare(members, blended, fitted.weights, seed),
+        **_compare(members, blended, fitted.weights),
         "estimate": estimate,
         "test": test_scores,
         "label_names": list(label_names),
@@ -81,7 +80,7 @@ def blend_runs(
     return record
 
 
-def known_test_scores(path: Path, test_ids: Sequence[str], probabilities: np.ndarray, seed: int) -> dict | None:
+def known_test_scores(path: Path, test_ids: Sequence[str], probabilities: np.ndarray) -> dict | None:
     """Scores on the test clips where their labels are known: demo data keeps them in test_labels.csv; a competition doesn't."""
     if not path.is_file():
         return None
@@ -89,7 +88,7 @@ def known_test_scores(path: Path, test_ids: Sequence[str], probabilities: np.nda
     check_same_ids(table["id"], test_ids, str(path), "the test clips of the runs")
     table = table.set_index("id").loc[list(test_ids)]
     speakers = table["speaker"].tolist() if "speaker" in table else None
-    return scores(table["label"].astype(int).to_numpy(), probabilities, speakers, seed)
+    return scores(table["label"].astype(int).to_numpy(), probabilities, speakers)
 
 
 def _out_of_fold(method: str, members: Members) -> tuple[np.ndarray, str]:
@@ -100,7 +99,7 @@ def _out_of_fold(method: str, members: Members) -> tuple[np.ndarray, str]:
     return nested_predictions(method, members.oof, members.labels, groups), sentence
 
 
-def _compare(members: Members, blended: np.ndarray, weights: np.ndarray | None, seed: int) -> dict:
+def _compare(members: Members, blended: np.ndarray, weights: np.ndarray | None) -> dict:
     """Scores of the blend, of each member and of the plain mean on the same clips, and how much they differ."""
     labels, speakers = members.labels, members.speakers
     runs = [
@@ -110,19 +109,19 @@ def _compare(members: Members, blended: np.ndarray, weights: np.ndarray | None, 
             "folds": list(run.folds),
             "missing_folds": list(run.missing_folds),
             "weight": None if weights is None else float(weights[number]),
-            "oof": scores(labels, members.oof[number], speakers, seed),
+            "oof": scores(labels, members.oof[number], speakers),
         }
         for number, run in enumerate(members.runs)
     ]
     best = max(range(len(runs)), key=lambda number: runs[number]["oof"]["accuracy"])
     plain_mean = fit_mean(members.oof, labels).predict(members.oof)
     return {
-        "oof": scores(labels, blended, speakers, seed),
+        "oof": scores(labels, blended, speakers),
         "runs": runs,
-        "plain_mean_oof": scores(labels, plain_mean, speakers, seed),
+        "plain_mean_oof": scores(labels, plain_mean, speakers),
         "best_run": runs[best]["run"],
-        "gain_over_best_run": paired_difference(labels, blended, members.oof[best], speakers, seed),
-        "gain_over_plain_mean": paired_difference(labels, blended, plain_mean, speakers, seed),
+        "gain_over_best_run": paired_difference(labels, blended, members.oof[best], speakers),
+        "gain_over_plain_mean": paired_difference(labels, blended, plain_mean, speakers),
         "error_correlation": error_correlation(members.oof, labels),
     }
 

@@ -24,7 +24,7 @@ from ser.scoring.metrics import per_class, scores
 class Evaluation:
     """N usable clips and C common labels: those of the data first, then what else the model may answer.
 
-    result: of `scoring.metrics.scores`, with macro_f1 over the labels that occur, and ece. mapping: {label: label it was counted as}, only
+    result: of `scoring.metrics.scores`, and ece. mapping: {label: label it was counted as}, only
     where they differ. unusable: {"id", "status", "path"} of clips that were not scored. warnings: what keeps the scores from being true.
     """
 
@@ -68,7 +68,6 @@ def evaluate(
     mapping: Mapping[str, str] | None = None,
     batch_size: int = 16,
     precision: str = "auto",
-    seed: int = 0,
 ) -> Evaluation:
     """Predict the labelled clips of a data set and score the answers.
 
@@ -86,9 +85,7 @@ def evaluate(
     probabilities = predicted.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
     speakers = None if table.speakers is None else [table.speakers[row] for row in rows]
     classes = per_class(labels, probabilities, matched.names)
-    result = scores(labels, probabilities, speakers, seed)
-    # A label that no clip has can't be hit: it says nothing about the model.
-    result["macro_f1"] = float(classes.loc[classes["n"] > 0, "f1"].mean())
+    result = scores(labels, probabilities, speakers)
     result["ece"] = expected_calibration_error(labels, probabilities)
     seen = seen_in_training(model, store.report["audio_hash"].to_numpy()[rows].tolist())
     return Evaluation(

@@ -152,9 +152,7 @@ def _scores(source: Source) -> str:
     if source.report.get("oof"):
         lines.insert(0, f"- All {source.folds} folds, each clip by the one that hasn't trained on it: {describe(source.report['oof'])}.")
     lines.append(f"- Split: {source.metrics['split']}.")
-    lines.append(
-        "- The interval is a 95 % bootstrap; majority is the accuracy of always giving the commonest label; UAR is the mean recall."
-    )
+    lines.append("- majority is the accuracy of always giving the commonest label; UAR is the mean recall.")
     for warning in source.report.get("warnings", []):
         lines.append(f"- Warning: {warning}")
     return "\n".join(lines)

@@ -14,19 +14,20 @@ from ser.inference.runs import Run, read_run
 from ser.report.pictures import plot_confusion
 from ser.report.tables import markdown_table
 from ser.runtime.files import write_csv, write_json, write_text
+from ser.scoring.intervals import describe_interval
 from ser.scoring.metrics import describe, per_class, scores
 from ser.scoring.suspicions import suspicions
 
 FOLD_COLUMNS = ("n", "accuracy", "accuracy_low", "accuracy_high", "majority", "macro_f1", "uar", "log_loss")
 
 
-def run_report(run_folder: str | Path, seed: int = 0) -> dict:
+def run_report(run_folder: str | Path) -> dict:
     """Check a finished run and write its oof.csv, confusion.png, report.json and report.md. Returns what report.json holds.
 
     Raises UserError when a fold is missing or the files don't hold together (see `ser.inference.runs.read_run`).
     """
     run = read_run(run_folder)
-    result = scores(run.labels, run.oof, run.speakers, seed)
+    result = scores(run.labels, run.oof, run.speakers)
     histories = {fold: pd.read_csv(run.folder / f"fold_{fold}" / "history.csv") for fold in run.folds}
     leaks = _leaks(run)
     report = {
@@ -121,8 +122,8 @@ def _caveats(report: dict) -> list[str]:
     else:
         lines.append(f"None of the {report['speakers']} speakers is in more than one fold: the score is for voices the model hasn't heard.")
     lines.append(
-        f"The interval is a 95 % bootstrap by {report['oof']['interval_by']}; majority is the accuracy of always giving the commonest "
-        "label; UAR is the mean recall over labels."
+        f"In brackets: {describe_interval(report['oof'])}. majority is the accuracy of always giving the commonest label; macro-F1 is the "
+        "mean F1 and UAR the mean recall over the labels that occur."
     )
     dropped, prior = report["dropped"], report["test_prior"]
     lines.append(f"Training clips left out as unusable: {len(dropped)}{_statuses(dropped)}.")

@@ -10,8 +10,17 @@ import pandas as pd
 TOO_GOOD = 0.85
 
 
+def chance_in_training(labels: np.ndarray, sampler: str) -> float:
+    """Train accuracy of always the same answer, under the sampler that drew the clips. labels (N,): of the training part."""
+    counts = np.bincount(labels)
+    return float(1 / np.count_nonzero(counts) if sampler == "balanced" else counts.max() / len(labels))
+
+
 def suspicions(scores: Mapping[str, float], folds: Mapping[int, tuple[Mapping, pd.DataFrame]]) -> list[str]:
-    """Sentences about what looks wrong. scores: of `ser.scoring.metrics.scores`. folds: number -> (metrics.json, history.csv)."""
+    """Sentences about what looks wrong. scores: of `ser.scoring.metrics.scores`. folds: number -> (metrics.json, history.csv).
+
+    metrics.json of runs from before it held `chance` are judged by the commonest label of the validation part.
+    """
     found = []
     if scores["accuracy"] > TOO_GOOD:
         found.append(
@@ -20,13 +29,13 @@ def suspicions(scores: Mapping[str, float], folds: Mapping[int, tuple[Mapping, p
             "or the same speaker on both sides."
         )
     for number, (metrics, history) in folds.items():
-        majority = metrics["scores"]["majority"]
-        # Three standard errors above the commonest label: what guessing can reach by luck.
-        chance = majority + 3 * np.sqrt(majority * (1 - majority) / max(metrics["train_clips"], 1))
+        chance = metrics.get("chance", metrics["scores"]["majority"])
+        # Three standard errors above chance: what guessing can reach by luck.
+        lucky = chance + 3 * np.sqrt(chance * (1 - chance) / max(metrics["train_clips"], 1))
         best = history["train_accuracy"].max()
-        if best <= chance:
+        if best <= lucky:
             found.append(
-                f"fold {number} did not converge: its train accuracy never left chance (best {best:.3f}, always the commonest label "
-                f"{majority:.3f}). Try another run.seed, a lower train.learning_rate or a longer train.warmup."
+                f"fold {number} did not converge: its train accuracy never left chance (best {best:.3f}, always the same answer "
+                f"{chance:.3f}). Try another run.seed, a lower train.learning_rate or a longer train.warmup."
             )
     return found

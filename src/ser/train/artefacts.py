@@ -10,7 +10,6 @@ import pandas as pd
 
 from ser.report.pictures import plot_confusion, plot_history
 from ser.runtime.files import write_csv, write_json
-from ser.runtime.seeds import seed_of
 from ser.scoring.metrics import scores
 from ser.train.experiment import Experiment
 
@@ -56,7 +55,7 @@ def write_artefacts(
     save_model(folder / "model")
     metrics = {
         "fold": fold,
-        "scores": scores(labels, valid, speakers, seed_of(run.config.run.seed, "bootstrap")),
+        "scores": scores(labels, valid, speakers),
         "split": run.split,
         "label_names": list(run.label_names),
         "train_clips": len(run.train) - len(rows),

@@ -12,6 +12,7 @@ from ser.models.registry import build_model
 from ser.runtime.device import peak_memory_mb
 from ser.runtime.seeds import seed_of
 from ser.scoring.metrics import quick_scores
+from ser.scoring.suspicions import chance_in_training
 from ser.train.artefacts import predict_test, write_artefacts
 from ser.train.experiment import Experiment
 from ser.train.signals import Stopper
@@ -63,6 +64,7 @@ def fit_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
         "epoch": 1,
         "epochs_run": 1,
         "epoch_chosen_by": "nothing: the model is fitted in one go",
+        "chance": chance_in_training(labels[train_rows], "shuffled"),
         "train_accuracy": on_train["accuracy"],
         "caveats": model.caveats,
         "parameters": model.parameter_count,

@@ -12,6 +12,7 @@ from ser.models.base import SerModel
 from ser.models.registry import FITTED_AT_ONCE, build_model
 from ser.runtime.files import remove_leftovers
 from ser.runtime.seeds import seed_of
+from ser.scoring.suspicions import chance_in_training
 from ser.train.artefacts import predict_test, write_artefacts
 from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import Experiment
@@ -77,6 +78,7 @@ def _write_artefacts(
         "epoch": progress.best_epoch,
         "epochs_run": len(progress.history),
         "epoch_chosen_by": f"{run.config.train.metric} on the fold's validation part, so these scores are slightly optimistic",
+        "chance": chance_in_training(data.labels[data.train_rows], run.config.train.sampler),
         "train_accuracy": progress.history[progress.best_epoch - 1]["train_accuracy"],
         "batch_size": progress.batch_size,
         "accumulation": progress.accumulation,

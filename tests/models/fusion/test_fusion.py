@@ -12,7 +12,8 @@ from soak import compare
 from checkpoints import make_text_checkpoint
 from ser import predict
 from ser.compare_experiments import __main__ as compare_experiments
-from ser.compare_experiments.report import read_experiment, write_comparison
+from ser.compare_experiments.experiments import read_experiment
+from ser.compare_experiments.report import write_comparison
 from ser.config import DataConfig, FoldsConfig, load_config
 from ser.data.folds import make_folds
 from ser.data.inputs import open_store
