@@ -37,7 +37,7 @@ EVERYTHING_RANDOM = {
 }
 # What a kill waits for: any moment, or a file that the process {pid} is writing (below the seed's folder).
 ANY = None
-STORE = "cache/.clips-*.tmp-{pid}"
+STORE = "cache/clips-*/audio-*"
 CHECKPOINT = "outputs/tiny/fold_*/checkpoints/.*.tmp-{pid}*"
 FOLD_FILES = "outputs/tiny/fold_*/.*.tmp-{pid}*"
 NAMES = {STORE: "in the clip store", CHECKPOINT: "in a checkpoint", FOLD_FILES: "in a fold's files"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from soak import compare
 
-from ser.data import store
+from ser.data.packed import PackedFolder
 from ser.ensemble import __main__ as ensemble
 from ser.ensemble import blend
 from ser.models.base import SerModel
@@ -123,7 +123,7 @@ def nothing_is_half_written(place: Path, whole: Path) -> None:
 
 # When the disk fills up: right before the named file is written for the first time.
 MOMENTS = {
-    "clips-": (store, "_build", lambda *given: True),
+    "clips-": (PackedFolder, "add", lambda *given: True),
     "step_00000002_epoch_0001": (Checkpoints, "save", lambda *given: given[3]["global_step"] == 2),
     "best_0001.safetensors": (Checkpoints, "_write_best", lambda checkpoints: checkpoints.best is not None),
     "valid.csv": (artefacts, "write_csv", lambda path, table: path.name == "valid.csv"),

@@ -83,11 +83,11 @@ def test_a_signal_to_the_process_group_ends_with_a_checkpoint_and_code_75(start,
 def test_a_signal_while_the_data_is_read_ends_at_once(start, data, tmp_path):
     config = write_tiny_config(tmp_path / "tiny.yaml", data, train=LONG)
     process = start(*train(config))
-    wait_for(lambda: list(tmp_path.glob("cache/.clips-*.tmp-*")), process)
+    wait_for(lambda: list(tmp_path.glob("cache/clips-*/audio-*")), process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
     assert "stopped: SIGTERM received. Run the same command again" in screen(tmp_path)
-    assert not list(tmp_path.glob("cache/.clips-*.tmp-*"))
+    assert sum(path.stat().st_size for path in tmp_path.glob("cache/clips-*/audio-*")) == 0
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     # The suffix stays, since writers such as matplotlib choose their format by it.
     temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
     try:
-        with _system_errors_of(path, temporary):
+        with system_errors_of(path, temporary):
             yield temporary
             _finish_file(temporary)
             temporary.replace(path)
@@ -50,7 +50,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with _system_errors_of(path, temporary):
+        with system_errors_of(path, temporary):
             temporary.mkdir()
             yield temporary
             for file in temporary.rglob("*"):
@@ -112,15 +112,15 @@ def _plain(value: object) -> object:
 
 
 @contextmanager
-def _system_errors_of(path: Path, temporary: Path) -> Iterator[None]:
-    """Let what the system says about the temporary file be said about `path`, as an OSError whatever library wrote.
+def system_errors_of(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let what the system says about the temporary file (or about what lies in `path`) be said of `path`, as an OSError whatever library wrote.
 
     safetensors has an exception of its own for a full disk, with the system's number in its text.
     """
     try:
         yield
     except OSError as error:
-        if error.errno is not None and (error.filename is None or str(error.filename).startswith(str(temporary))):
+        if error.errno is not None and (error.filename is None or str(error.filename).startswith(str(temporary or path))):
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     except Exception as error:

@@ -18,7 +18,7 @@ from ser.audio.decoding import SILENCE_DB, levels
 from ser.audio.noise import reduce_noise
 from ser.audio.stream import AudioStream
 from ser.data.hashes import hash_files
-from ser.data.store import REPORT, ClipStore
+from ser.data.store import REPORT, ClipStore, hash_samples
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, remove_leftovers, write_json
 
@@ -67,11 +67,11 @@ class Film:
             samples = _read(folder, place, end - start)
             peak_db, rms_db = levels(samples)
             audible = len(samples) > 0 and peak_db >= SILENCE_DB
-            audio_hash = hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest() if audible else ""
+            audio_hash = hash_samples(samples.tobytes() if audible else b"")
             rows.append([str(folder), "ok" if audible else "silent", "", "", (end - start) / SAMPLE_RATE, SAMPLE_RATE, 1])
             rows[-1] += [self.content, audio_hash, peak_db, rms_db]
             frames.append(len(samples) if audible else 0)
-        return _FilmClips(folder, pd.DataFrame(rows, columns=REPORT), np.array(starts, np.int64), np.array(frames, np.int64))
+        return _FilmClips(folder / "audio.i16", pd.DataFrame(rows, columns=REPORT), np.array(starts, np.int64), np.array(frames, np.int64))
 
 
 class _FilmClips(ClipStore):
