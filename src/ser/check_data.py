@@ -3,11 +3,15 @@
     python -m ser.check_data --data.root input
     python -m ser.check_data --data.root data/emotions --output outputs/check.csv
 
-Files are decoded once into the clip store (data.cache), which training then shares. Exit code 0: every file can be used,
-1: some can't, 2: the data set itself can't be read.
+Files are decoded once into the clip store (data.cache), which training then shares; the size of the cache is told.
+Exit code 0: every file can be used, 1: some can't, 2: the data set itself can't be read.
 """
 
 from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 
@@ -51,7 +55,8 @@ def main(argv: list[str]) -> None:
         write_csv(given.output, without_formulas(report))
     bad = int(report["status"].isin(UNUSABLE).sum())
     where = f"the table is in {given.output}" if given.output else "for a table with a row per file add --output FILE.csv"
-    print(f"\nchecked {len(report)} files of {config.data.root}: {bad or 'none'} unusable; {where}")
+    print(f"\n{describe_cache(Path(config.data.cache))}")
+    print(f"checked {len(report)} files of {config.data.root}: {bad or 'none'} unusable; {where}")
     if bad:
         raise SystemExit(EXIT_UNUSABLE)
 
@@ -84,6 +89,16 @@ def describe(report: pd.DataFrame, dataset: Dataset) -> str:
     )
     sections.append(describe_duplicates(findings))
     return "\n\n".join(sections)
+
+
+def describe_cache(folder: Path) -> str:
+    """How much lies in the cache, by what it is, and how to get rid of it."""
+    sizes = Counter()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sizes[path.relative_to(folder).parts[0].split("-")[0].removesuffix(".csv")] += path.stat().st_size
+    parts = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in sizes.most_common())
+    return f"cache {folder}: {sizes.total() / 1e6:,.1f} MB ({parts}); it can be deleted at any time: rm -r {shlex.quote(str(folder))}"
 
 
 def _one_line(text: str) -> str:

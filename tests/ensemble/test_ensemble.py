@@ -251,6 +251,11 @@ def one_line_error(argv, output, capsys):
     return str(caught.value)
 
 
+def other_sound(run):
+    first, *others = read_json(run / "data.json")["train"]
+    return [first | {"audio_hash": "another"}, *others]
+
+
 def edit_sample(run, change):
     edit_csv(run.parent / "input" / "sample_submission.csv", change)
 
@@ -258,7 +263,7 @@ def edit_sample(run, change):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda run: edit_json(run / "data.json", fingerprint="another"), "different data"),
+        (lambda run: edit_json(run / "data.json", train=other_sound(run)), "different data"),
         (lambda run: edit_csv(run / "fold_1" / "test.csv", damage_column("p_sad", 2, "nan")), "NaN"),
         (lambda run: edit_csv(run / "fold_1" / "valid.csv", damage_column("p_sad", 2, 0.99)), "not summing to one"),
         (lambda run: edit_csv(run / "fold_1" / "valid.csv", damage_column("p_sad", 2, -0.99)), "negative"),
@@ -387,7 +392,7 @@ def test_sample_of_any_content_gives_a_whole_submission_or_one_message(tmp_path_
 def test_a_refused_blend_leaves_an_earlier_submission_alone(two, output):
     blend_runs(two, output)
     before = output.read_bytes(), output.with_suffix(".json").read_bytes()
-    edit_json(two[1] / "data.json", fingerprint="another")
+    edit_json(two[1] / "data.json", train=other_sound(two[1]))
     with pytest.raises(UserError):
         blend_runs(two, output)
     assert (output.read_bytes(), output.with_suffix(".json").read_bytes()) == before

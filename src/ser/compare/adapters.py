@@ -17,6 +17,7 @@ from ser.config import ClassicalConfig
 from ser.data.store import ClipStore
 from ser.inference.prediction import as_in_training, load_models, predict_probabilities
 from ser.inference.runs import read_run
+from ser.inference.same_clips import places_in_run
 from ser.models.base import read_card
 from ser.models.classical.classical import ClassicalModel
 from ser.models.classical.classifiers import softmax
@@ -102,29 +103,33 @@ def _of_networks(networks: list, labelled: Labelled, accelerator: Accelerator, h
         return sum(predict_probabilities(network, store, rows, batch, accelerator) for network in networks) / len(networks)
 
     def probabilities() -> np.ndarray:
-        store = ClipStore.open(labelled.table.paths, as_in_training(networks[0], labelled.config), "labelled clips")
-        return predict(store, labelled.rows, BATCH)
+        return predict(_as_heard(networks[0], labelled), labelled.rows, BATCH)
 
     return Opened(networks[0].label_names, probabilities, predict, how)
+
+
+def _as_heard(network, labelled: Labelled) -> ClipStore:
+    """The labelled clips as this network heard its own in training."""
+    return ClipStore.open(labelled.table.paths, as_in_training(network, labelled.config), "labelled clips")
 
 
 def _open_run(folder: Path, labelled: Labelled, accelerator: Accelerator) -> Opened:
     """A run of this repository: clips it was trained on are answered out of fold, others by the mean of its folds."""
     run = read_run(folder)
     networks = [network for _, network in load_models(folder, accelerator)]
-    hashes = labelled.store.report["audio_hash"].tolist()
-    place = {audio: row for row, audio in enumerate(run.audio_hashes)}
-    known = np.array([audio in place for audio in hashes])
+    store = _as_heard(networks[0], labelled)
+    places = places_in_run(run.file_hashes, run.audio_hashes, store.report)
+    known = np.array([place is not None for place in places])
     new = _of_networks(networks, labelled, accelerator, "as it is")
     if not known.any():
         return new
 
     def probabilities() -> np.ndarray:
-        result = np.zeros((len(hashes), len(run.label_names)))
-        result[known] = run.oof[[place[audio] for audio in hashes if audio in place]]
+        result = np.zeros((len(places), len(run.label_names)))
+        result[known] = run.oof[[place for place in places if place is not None]]
         if not known.all():
             rows = np.flatnonzero(~known)
-            result[rows] = new.predict(labelled.store, rows, BATCH)
+            result[rows] = new.predict(store, rows, BATCH)
         return result
 
     heard = "" if known.all() else f", {known.sum()} of {len(known)} clips; the others by the mean of its folds"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ser.inference.runs import Run, read_run
+from ser.inference.same_clips import different_clips
 from ser.runtime.errors import UserError
 from ser.scoring.metrics import paired_difference, scores
 
@@ -86,9 +87,8 @@ def check_same_clips(experiments: Sequence[Experiment]) -> None:
     for experiment in experiments:
         for split, run in experiment.runs.items():
             other = first.runs[split]
-            # One that hears and one that reads have fingerprints of different contents.
-            same = run.fingerprint == other.fingerprint if run.input == other.input else np.array_equal(run.labels, other.labels)
-            if not same or run.ids != other.ids or not np.array_equal(run.fold_of, other.fold_of):
+            same = run.ids == other.ids and np.array_equal(run.labels, other.labels) and not different_clips(run, other)
+            if not same or not np.array_equal(run.fold_of, other.fold_of):
                 raise UserError(
                     f"{run.folder} and {other.folder} hold different clips or folds, so they can't be compared. "
                     "Choose another --output, or train again with --run.start_over true."

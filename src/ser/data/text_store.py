@@ -25,7 +25,7 @@ def tidy(text: str) -> str:
 class TextStore:
     """Texts by position: `store[3]` is the fourth.
 
-    report: one row per text (status, detail, audio_hash: of the text, so that runs and leaks are looked at as with audio).
+    report: one row per text (status, detail; file_hash and audio_hash are of the text, so that runs and leaks are looked at as with audio).
     frames: int64 (n,), letters per text, 0 where it is empty. usable: bool (n,).
     """
 
@@ -34,13 +34,9 @@ class TextStore:
         self.frames = np.array([len(text) for text in self.texts], np.int64)
         self.usable = self.frames > 0
         self.voices: Sequence[Voice] | None = None
-        self.report = pd.DataFrame(
-            {
-                "status": np.where(self.usable, "ok", EMPTY).astype(object),
-                "detail": np.where(self.usable, "", "no text").astype(object),
-                "audio_hash": [text_hash(text) for text in self.texts],
-            }
-        )
+        hashes = [text_hash(text) for text in self.texts]
+        status = np.where(self.usable, "ok", EMPTY).astype(object), np.where(self.usable, "", "no text").astype(object)
+        self.report = pd.DataFrame({"status": status[0], "detail": status[1], "file_hash": hashes, "audio_hash": hashes})
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from ser.data.csv_input import count, shown
 from ser.inference.runs import Run, check_same_ids, read_run
+from ser.inference.same_clips import different_clips
 from ser.runtime.errors import UserError
 
 
@@ -84,11 +86,10 @@ def _check_same_data(first: Run, other: Run) -> None:
     changed = [name for name, label in zip(other.ids, other.labels.tolist(), strict=True) if truth.get(name, label) != label]
     if changed:
         raise UserError(f"{both} give {len(changed)} training clips different labels, first {changed[0]}. Train both on the same data.")
-    # A run that hears and one that reads have the same clips, but fingerprints of different contents.
-    if first.input == other.input and first.fingerprint != other.fingerprint:
+    if changed := different_clips(first, other):
         raise UserError(
-            f"{both} were trained on different data: the ids are the same, but the fingerprints (ids, audio, labels) aren't "
-            f"({first.fingerprint[:16]} against {other.fingerprint[:16]}). Train both on the same files."
+            f"{both} were trained on different data: the ids are the same, but {count(changed, 'clip')} of them had other contents "
+            f"({shown(changed)}). Train both on the same files."
         )
 
 

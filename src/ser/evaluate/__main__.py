@@ -6,7 +6,7 @@
 
 Writes report.md and report.json, confusion.png, classes.png, reliability.png, predictions.csv and mistakes.csv (the surest first).
 Labels of model and data are matched by the emotion registry, and what was counted as what is told; clips that the model was trained
-on are found by their sound, and told too.
+on are found by their files' bytes (or their sound), and told too.
 """
 
 from __future__ import annotations

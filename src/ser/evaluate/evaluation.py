@@ -14,6 +14,7 @@ from ser.data.csv_input import count, read_csv_input, shown
 from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
 from ser.inference.prediction import predict_store
+from ser.inference.same_clips import places_in_run
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.scoring.calibration import expected_calibration_error, read_temperature, reliability, run_folder_of
@@ -87,7 +88,7 @@ def evaluate(
     classes = per_class(labels, probabilities, matched.names)
     result = scores(labels, probabilities, speakers)
     result["ece"] = expected_calibration_error(labels, probabilities)
-    seen = seen_in_training(model, store.report["audio_hash"].to_numpy()[rows].tolist())
+    seen = seen_in_training(model, store.report.iloc[rows])
     return Evaluation(
         model=str(model),
         data=str(dataset.root),
@@ -152,18 +153,19 @@ def match_labels(model_names: Sequence[str], data_names: Sequence[str], given: M
     return Matched(tuple(names), of_data, of_model, matrix)
 
 
-def seen_in_training(model: str | Path, audio_hashes: Sequence[str]) -> np.ndarray:
-    """(n,) bool: which clips the model was trained on, by the sound itself, as far as the model's run is there to ask."""
+def seen_in_training(model: str | Path, report: pd.DataFrame) -> np.ndarray:
+    """(n,) bool: which clips of a store's report the model was trained on, as far as the model's run is there to ask."""
     run = run_folder_of(model)
     if run is None:
-        return np.zeros(len(audio_hashes), bool)
+        return np.zeros(len(report), bool)
     clips = read_json(run / "data.json")["train"]
     folds = read_csv_input(run / "folds.csv")
     fold_of = dict(zip(folds.required("id"), folds.required("fold"), strict=True))
     relative = Path(model).absolute().relative_to(run.absolute()).parts
     own = relative[0].removeprefix("fold_") if relative else None  # a whole run has trained on every clip in some fold
-    trained = {clip["audio_hash"] for clip in clips if own is None or fold_of.get(clip["id"]) != own}
-    return np.array([name in trained for name in audio_hashes], bool)
+    trained = [clip for clip in clips if own is None or fold_of.get(clip["id"]) != own]
+    places = places_in_run([clip.get("file_hash", "") for clip in trained], [clip["audio_hash"] for clip in trained], report)
+    return np.array([place is not None for place in places], bool)
 
 
 def _warnings(seen: np.ndarray, clips: int, classes: pd.DataFrame, matched: Matched) -> list[str]:

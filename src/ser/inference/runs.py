@@ -37,8 +37,10 @@ class Run:
     metrics: dict[int, dict]  # metrics.json of each finished fold
     oof: np.ndarray  # (N, C), NaN in the rows of missing folds
     input: str  # what the model takes of a clip: audio, text, audio and text
+    file_hashes: tuple[str, ...]  # (N,), of the files' bytes (of the texts); "" in runs made before they were kept
     audio_hashes: tuple[str, ...]  # (N,), of the decoded samples (of the texts, of both)
     test_ids: tuple[str, ...]
+    test_file_hashes: tuple[str, ...]  # (M,), "" also where there is no file
     test_audio_hashes: tuple[str, ...]  # (M,)
     test: np.ndarray  # (M, C), mean over the finished folds
     dropped: tuple[dict, ...]  # training clips that couldn't be used: {"id", "status"}
@@ -94,8 +96,10 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
         metrics=metrics,
         oof=oof,
         input=data.get("input", "audio"),
+        file_hashes=tuple(clip.get("file_hash", "") for clip in train),
         audio_hashes=tuple(clip["audio_hash"] for clip in train),
         test_ids=test_ids,
+        test_file_hashes=tuple(clip.get("file_hash", "") for clip in data["test"]),
         test_audio_hashes=tuple(clip["audio_hash"] for clip in data["test"]),
         test=test_sum / len(finished),
         dropped=tuple(data.get("dropped", ())),

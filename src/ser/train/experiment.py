@@ -131,26 +131,26 @@ def _usable_training_clips(table: Table, config: Config) -> tuple[Table, Store, 
 
 
 def _describe_data(dataset: Dataset, train: Table, train_store: Store, test_store: Store | None, dropped: list[dict]) -> dict:
-    """data.json: what the run was made from, clip by clip, and one fingerprint of it all."""
-    hashes = train_store.report["audio_hash"]
-    described = {
-        "label_names": list(dataset.label_names),
-        "train": [
-            {"id": name, "audio_hash": audio, "label": int(label)}
-            for name, audio, label in zip(train.ids, hashes, train.labels, strict=True)
-        ],
-        "test": [],
-    }
+    """data.json: what the run was made from, clip by clip, and one fingerprint of it all as it was decoded."""
+    described = {"label_names": list(dataset.label_names), "train": _hashes(train, train_store, "audio_hash"), "test": []}
+    for clip, label in zip(described["train"], train.labels, strict=True):
+        clip["label"] = int(label)
     prior = []
     if dataset.test is not None:
-        report = test_store.report
-        described["test"] = [{"id": name, "audio_hash": audio} for name, audio in zip(dataset.test.ids, report["audio_hash"], strict=True)]
-        prior = [{"id": dataset.test.ids[i], "status": report["status"][i]} for i in np.flatnonzero(~test_store.usable)]
+        described["test"] = _hashes(dataset.test, test_store, "audio_hash")
+        status = test_store.report["status"]
+        prior = [{"id": dataset.test.ids[i], "status": status[i]} for i in np.flatnonzero(~test_store.usable)]
     fingerprint = _digest(described)
-    if train.speakers is not None:  # not part of the fingerprint: runs with and without known speakers can be blended
-        for clip, speaker in zip(described["train"], train.speakers, strict=True):
-            clip["speaker"] = speaker
+    # Not part of the fingerprint, which holds what folds were computed from: identities and speakers, by which runs are compared.
+    for part, table, store in (("train", train, train_store), ("test", dataset.test, test_store)):
+        described[part] = [clip | own for clip, own in zip(described[part], _hashes(table, store, "file_hash"), strict=True)]
+    for clip, speaker in zip(described["train"], train.speakers or (), strict=False):
+        clip["speaker"] = speaker
     return {"fingerprint": fingerprint, "speakers_known": train.speakers is not None, "dropped": dropped, "test_prior": prior} | described
+
+
+def _hashes(table: Table | None, store: Store | None, column: str) -> list[dict]:
+    return [] if table is None else [{"id": name, column: value} for name, value in zip(table.ids, store.report[column], strict=True)]
 
 
 def _check_config(config: Config, folder: Path) -> None:
