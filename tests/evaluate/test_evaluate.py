@@ -88,7 +88,7 @@ def test_the_command_writes_scores_tables_and_pictures(emotions, tmp_path, capsy
     assert "95 % interval" in (output / "report.md").read_text() and "majority" in told
 
 
-def test_clips_of_the_training_data_are_noticed_by_their_sound(tmp_path, capsys):
+def test_clips_of_the_training_data_are_noticed(tmp_path, capsys):
     data = make_tiny_data(tmp_path / "demo", clips=24, test_clips=6)
     config = write_tiny_config(tmp_path / "tiny.yaml", data, train={"epochs": 1, "batch_size": 8})
     train.main(["--config", str(config)])

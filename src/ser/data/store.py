@@ -35,13 +35,15 @@ class ClipStore:
 
     report: one row per path, in order (columns REPORT; notes joined by spaces; file_hash, of the bytes, is a clip's identity, "" where
     there is no file to read; audio_hash, of the decoded samples, finds duplicates, "" where the clip is unusable).
-    frames: int64 (n,), samples per clip, 0 where unusable. usable: bool (n,). audio: the file of int16 samples.
+    frames: int64 (n,), samples per clip, 0 where unusable. usable: bool (n,). audio: the int16 samples, or their file;
+    folder: where that lies, beside which more of these clips can be kept (None for clips in memory).
     Small to pickle: each process opens the memory map for itself.
     """
 
     def __init__(self, audio: Path | np.ndarray, report: pd.DataFrame, offsets: np.ndarray, frames: np.ndarray) -> None:
         self.audio, self.report, self.offsets, self.frames = audio, report, offsets, frames
         self.usable = ~report["status"].isin(UNUSABLE).to_numpy(bool)
+        self.folder = audio.parent if isinstance(audio, Path) else None
         self._mapped: np.ndarray | None = None
 
     @classmethod
@@ -69,11 +71,6 @@ class ClipStore:
         report = pd.DataFrame({"status": "ok", "audio_hash": [hash_samples(clip.tobytes()) for clip in samples]}).reindex(columns=REPORT)
         audio = np.concatenate([np.zeros(0, np.int16), *samples])
         return cls(audio, report, np.cumsum(frames) - frames, frames)
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the samples lie, beside which more of these clips can be kept; None for clips in memory."""
-        return self.audio.parent if isinstance(self.audio, Path) else None
 
     def __len__(self) -> int:
         return len(self.frames)

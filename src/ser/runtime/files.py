@@ -113,7 +113,7 @@ def _plain(value: object) -> object:
 
 @contextmanager
 def system_errors_of(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let what the system says about the temporary file (or about what lies in `path`) be said of `path`, as an OSError whatever library wrote.
+    """Let what the system says about the temporary file (or what lies in `path`) be said of `path`, as an OSError whatever library wrote.
 
     safetensors has an exception of its own for a full disk, with the system's number in its text.
     """
