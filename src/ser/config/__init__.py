@@ -13,7 +13,7 @@ from ser.config.model import (
     TextEncoderConfig,
     TextNgramsConfig,
 )
-from ser.config.parsing import as_plain, build_parser, load_config, parse, save_config
+from ser.config.parsing import as_plain, build_parser, flat, load_config, parse, save_config
 from ser.config.speech import SpeechConfig
 from ser.config.subtitles import SubtitlesConfig
 from ser.config.training import RunConfig, TrackingConfig, TrainConfig
@@ -40,6 +40,7 @@ __all__ = [
     "TrainConfig",
     "as_plain",
     "build_parser",
+    "flat",
     "load_config",
     "parse",
     "save_config",

@@ -120,6 +120,17 @@ def as_plain(value: Any) -> Any:
     return value
 
 
+def flat(tree: dict, prefix: str = "") -> dict:
+    """A plain config as {section.key: value}."""
+    values = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and prefix.count(".") < 2:
+            values |= flat(value, f"{prefix}{key}.")
+        else:
+            values[f"{prefix}{key}"] = value
+    return values
+
+
 def _config_files_first(argv: Sequence[str]) -> list[str]:
     """Move `--config X` to the front, so that a key on the command line wins wherever it stands."""
     files, rest, words = [], [], iter(argv)

@@ -91,5 +91,7 @@ class RunConfig:
     """Stop cleanly after this time (90s, 50m, 2h), resumable."""
     start_over: bool = False
     """Throw away what the output folder holds instead of refusing when config or data changed."""
+    price_per_hour: NonNegativeFloat | None = None
+    """What the machine costs an hour, in any currency: report.html then tells what the run cost."""
     on_out_of_memory: Literal["stop", "halve"] = "stop"
     """When the GPU's memory is full: stop with the batch that did it, or halve the batch and double the accumulation."""

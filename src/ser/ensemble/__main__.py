@@ -40,12 +40,12 @@ def main(argv: list[str]) -> None:
     given = _parser().parse_args(argv)
     record = blend_runs(given.runs, given.output, given.method, given.sample, given.allow_missing_folds)
     print(summary(record))
-    json_name = given.output.removesuffix(".csv") + ".json"
+    name = given.output.removesuffix(".csv")
     prior = len(record["test_clips_given_the_prior"])
     rows = f"{record['test_clips']} rows, {prior} of them the prior"
     if not record["test_clips"]:
         rows = f"no test clips to submit: out-of-fold probabilities of {record['oof']['n']} training clips"
-    print(f"wrote {given.output} ({rows}) and {json_name}")
+    print(f"wrote {given.output} ({rows}), {name}.json and {name}.html (open it in a browser)")
 
 
 def summary(record: dict) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +11,10 @@ import pandas as pd
 
 from ser.ensemble.members import Members, read_members
 from ser.ensemble.methods import LEARNED, METHODS, fit_mean, nested_predictions, nesting_groups
+from ser.ensemble.page import write_blend_page
 from ser.ensemble.submission import find_sample, make_submission
 from ser.inference.runs import check_same_ids, read_csv
+from ser.runtime.environment import git_commit
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_json, write_text
 from ser.scoring.metrics import paired_difference, scores
@@ -29,6 +29,7 @@ def blend_runs(
     allow_missing_folds: bool = False,
 ) -> dict:
     """Blend runs and write `output` (a CSV) with its record beside it (same name, .json). Returns the record.
+    Its report page is the third file (.html).
 
     Where the runs have no test clips, the CSV holds the blend's out-of-fold probabilities instead of a submission.
 
@@ -77,6 +78,7 @@ def blend_runs(
     # The record goes first: a submission never stands without one, and the checksum ties the two together.
     write_json(output.with_suffix(".json"), record)
     write_text(output, text)
+    write_blend_page(members, blended, record, output.with_suffix(".html"))
     return record
 
 
@@ -132,16 +134,6 @@ def error_correlation(oof: np.ndarray, labels: np.ndarray) -> list[list[float | 
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = np.corrcoef(wrong).reshape(len(wrong), len(wrong))
     return [[None if np.isnan(value) else float(value) for value in row] for row in matrix]
-
-
-def git_commit() -> str | None:
-    """Commit of this code, with -dirty behind it when files differ from it; None outside a git repository."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=30)  # noqa: S603 fixed arguments
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
 def _warnings(members: Members, record: dict) -> list[str]:

@@ -4,7 +4,8 @@
     python -m ser.evaluate --model outputs/demo/fold_0 --data.root clips.csv --output reports/clips
     python -m ser.evaluate --model OWNER/NAME --data.root data/emotions --output reports/hub --mapping LABEL_0=angry,LABEL_1=sad
 
-Writes report.md and report.json, confusion.png, classes.png, reliability.png, predictions.csv and mistakes.csv (the surest first).
+Writes report.html (a page to look at and listen to), report.md and report.json, confusion.png, classes.png, reliability.png,
+predictions.csv and mistakes.csv (the surest first).
 Labels of model and data are matched by the emotion registry, and what was counted as what is told; clips that the model was trained
 on are found by their files' bytes (or their sound), and told too.
 """
@@ -31,19 +32,21 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     config, arguments = parse(parser, argv)
     from ser.evaluate.evaluation import evaluate
+    from ser.evaluate.page import write_evaluation_page
     from ser.evaluate.report import write_evaluation
 
     mapping = read_mapping(arguments.mapping)
     dataset = read_dataset(config.data)
     found = evaluate(arguments.model, dataset, config.data, mapping, arguments.batch_size, arguments.precision)
     write_evaluation(found, arguments.output)
+    write_evaluation_page(found, dataset.train, config.data, Path(arguments.output) / "report.html")
     print(text_table(found.classes))
     print(f"{describe(found.result)}; expected calibration error {found.result['ece']:.3f}")
     for warning in found.warnings:
         print(f"warning: {warning}")
     if found.unusable:
         print(f"{len(found.unusable)} clips could not be used: see report.json")
-    print(f"made {Path(arguments.output)}: report.md, report.json, three pictures, predictions.csv, mistakes.csv")
+    print(f"made {arguments.output}: report.html (open it in a browser), report.md, report.json, pictures, predictions.csv, mistakes.csv")
 
 
 def read_mapping(text: str) -> dict[str, str]:

@@ -11,6 +11,8 @@ import pandas as pd
 from ser.data.duplicates import KINDS, Finding, find_duplicates
 from ser.data.tables import Table
 from ser.inference.runs import Run, read_run
+from ser.report.page.judged import NOTHING_KNOWN, ClipFacts
+from ser.report.page.run_page import write_run_page
 from ser.report.pictures import plot_confusion
 from ser.report.tables import markdown_table
 from ser.runtime.files import write_csv, write_json, write_text
@@ -21,8 +23,10 @@ from ser.scoring.suspicions import suspicions
 FOLD_COLUMNS = ("n", "accuracy", "accuracy_low", "accuracy_high", "majority", "macro_f1", "uar", "log_loss")
 
 
-def run_report(run_folder: str | Path) -> dict:
-    """Check a finished run and write its oof.csv, confusion.png, report.json and report.md. Returns what report.json holds.
+def run_report(run_folder: str | Path, facts: ClipFacts = NOTHING_KNOWN) -> dict:
+    """Check a finished run and write its oof.csv, confusion.png, report.json, report.md and report.html. Returns what report.json holds.
+
+    facts: what is known of the training clips, for the page.
 
     Raises UserError when a fold is missing or the files don't hold together (see `ser.inference.runs.read_run`).
     """
@@ -55,6 +59,7 @@ def run_report(run_folder: str | Path) -> dict:
     plot_confusion(run.labels, run.oof, run.label_names, run.folder / "confusion.png", f"{run.folder.name}: out-of-fold predictions")
     write_json(run.folder / "report.json", report)
     write_text(run.folder / "report.md", _as_markdown(report))
+    write_run_page(run, report, _caveats(report), histories, facts)
     return report
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ser.config import Config, as_plain, save_config
+from ser.config import Config, as_plain, flat, save_config
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.folds import read_or_make_folds, write_folds
 from ser.data.inputs import Input, Store, open_store, without_transcript
@@ -30,7 +30,7 @@ from ser.train.lock import is_being_trained
 NEUTRAL_KEYS = {
     "data.root", "data.cache", "data.on_bad_audio", "data.allow_absolute_paths", "data.speakers", "data.transcripts", "cv.file",
     "train.workers", "train.threads", "tracking", "run.output", "run.checkpoint_minutes", "run.checkpoint_steps", "run.time_budget",
-    "run.start_over", "run.on_out_of_memory",
+    "run.start_over", "run.on_out_of_memory", "run.price_per_hour",
 }  # fmt: skip
 """Keys that may differ when a run goes on: they don't change its results, or data.json and folds.csv show it if they do."""
 
@@ -227,19 +227,9 @@ def _remove_run(folder: Path) -> None:
 
 def _settings(config: dict) -> dict:
     """The keys of a plain config that its results follow from."""
-    flat = _flat(config)
-    return {key: value for key, value in flat.items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
+    values = flat(config)
+    return {key: value for key, value in values.items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
 
 
 def _digest(value: object) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and prefix.count(".") < 2:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

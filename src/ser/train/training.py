@@ -9,6 +9,7 @@ import torch
 from ser.config import Config
 from ser.data.store import ClipStore
 from ser.report.fold_report import fold_report
+from ser.report.page.judged import clip_facts
 from ser.report.run_report import run_report
 from ser.scoring.metrics import describe
 from ser.train.checkpoint import Checkpoints
@@ -42,11 +43,11 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
             print(f"{run.folder}: folds {missing} are still to be trained; the OOF report comes when they are there.")
             return None
         with stopper.at_once():
-            report = run_report(run.folder)
+            report = run_report(run.folder, facts=clip_facts(run.train, config.data, run.train_store.report))
     heard = isinstance(run.train_store, ClipStore)
     track_run(config, run.folder, report, (lambda name: run.train_store[run.train.ids.index(name)]) if heard else None)
     print(f"out-of-fold: {describe(report['oof'])}")
     for warning in report["warnings"]:
         print(f"warning: {warning}")
-    print(f"made {run.folder}: {config.cv.n} folds, oof.csv, report.md, confusion.png")
+    print(f"made {run.folder}: {config.cv.n} folds, oof.csv, report.html (open it in a browser), report.md")
     return report

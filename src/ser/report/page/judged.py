@@ -1,0 +1,99 @@
+"""What a page is about: predictions of labelled clips, beside what is known of the clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from ser.audio import decode, to_float
+from ser.config import DataConfig
+from ser.data.tables import Table
+
+Wave = Callable[[str], np.ndarray | None]
+"""id -> float32 (T,) at 16 kHz, None where the file can't be read any more."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipFacts:
+    """What is known of clips, apart from their labels.
+
+    table: one row per clip, indexed by id; of the columns seconds, loudness (dB), speaker, gender and text those that are known.
+    wave: the sound of a clip by id; None for texts.
+    """
+
+    table: pd.DataFrame
+    wave: Wave | None = None
+
+    def of(self, ids: Sequence[str]) -> pd.DataFrame:
+        """The rows of these ids, in their order; ids that nothing is known of get empty rows."""
+        return self.table.reindex(list(ids))
+
+
+NOTHING_KNOWN = ClipFacts(pd.DataFrame())
+
+
+def clip_facts(table: Table, data: DataConfig, report: pd.DataFrame | None = None) -> ClipFacts:
+    """Facts of a table's clips, whose files are decoded when somebody wants to hear them.
+
+    report: the clip store's, row by row as the table, where the clips were decoded already: its seconds and rms_db are taken.
+    """
+    known: dict[str, object] = {}
+    if report is not None and "rms_db" in report:
+        known |= {"seconds": report["seconds"].to_numpy(), "loudness": report["rms_db"].to_numpy()}
+    for name, values in (("speaker", table.speakers), ("gender", table.genders), ("text", table.texts)):
+        if values is not None and any(values):
+            known[name] = list(values)
+    path_of = dict(zip(table.ids, table.paths, strict=True)) if table.paths else {}
+
+    def wave(name: str) -> np.ndarray | None:
+        clip = decode(path_of[name], max_seconds=data.max_seconds)
+        return to_float(clip.samples) if clip.usable else None
+
+    return ClipFacts(pd.DataFrame(known, index=pd.Index(table.ids, name="id")), wave if path_of else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """N labelled clips and what a model said of them: labels (N,), probabilities (N, C), facts with one row per clip."""
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    label_names: tuple[str, ...]
+    facts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    wave: Wave | None = None
+
+    @property
+    def answers(self) -> np.ndarray:
+        """(N,) the likeliest label of each clip."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(N,) the probability of the answer."""
+        return self.probabilities.max(axis=1)
+
+    @property
+    def speakers(self) -> list[str] | None:
+        """Who speaks in each clip, where that is known of all."""
+        names = self.fact("speaker")
+        return None if names is None or names.isna().any() else [str(name) for name in names]
+
+    def fact(self, name: str) -> pd.Series | None:
+        """One column of the facts, None where it isn't known."""
+        return self.facts.get(name)
+
+    def surest_mistakes(self) -> np.ndarray:
+        """Rows of wrong answers, the surest first: likely label errors, or what the model can't hear."""
+        wrong = np.flatnonzero(self.answers != self.labels)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
+
+    def least_sure(self) -> np.ndarray:
+        """All rows, those first whose two likeliest labels are closest."""
+        if self.probabilities.shape[1] < 2:
+            return np.arange(len(self.ids))
+        two = np.sort(self.probabilities, axis=1)[:, -2:]
+        return np.argsort(two[:, 1] - two[:, 0], kind="stable")
