@@ -29,7 +29,7 @@ sys.path[:0] = [str(Path(__file__).parent / "fixtures"), str(Path(__file__).pare
 from ser.ensemble import __main__ as ensemble  # noqa: E402 - found by the path above
 from tiny import make_tiny_data, write_tiny_config  # noqa: E402
 
-DIFFER_BY_NATURE = ("timing.csv", "config.yaml")
+DIFFER_BY_NATURE = ("timing.csv", "config.yaml", "report.html")
 EVERYTHING_RANDOM = {
     "model": {"layer_drop": 0.2, "mask_time_prob": 0.1, "head_dropout": 0.2},
     "augment": {"gain": {"p": 0.5}, "noise": {"p": 0.5}, "shift": {"p": 0.5}},

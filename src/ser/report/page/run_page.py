@@ -59,7 +59,7 @@ def _made_with(run: Run) -> Section:
     config = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
     given, usual = flat(config), flat(as_plain(Config()))
     changed = [(key, value, usual.get(key)) for key, value in given.items() if value != usual.get(key)]
-    timing = [pd.read_csv(run.folder / f"fold_{fold}" / "timing.csv") for fold in run.folds]
+    timing = [pd.read_csv(path) for fold in run.folds if (path := run.folder / f"fold_{fold}" / "timing.csv").is_file()]
     hours = sum(float(table["train_seconds"].sum() + table["valid_seconds"].sum()) for table in timing) / 3600
     price = given.get("run.price_per_hour")
     facts = {
