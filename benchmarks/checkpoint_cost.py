@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from ser.config import Config, ModelConfig, TrainConfig, load_config
+from ser.data.utterance import Utterance
 from ser.make_demo.folder import make_demo
 from ser.models.registry import build_model
 from ser.train.checkpoint import Checkpoints
@@ -80,7 +81,7 @@ def measure_size(folder: Path, name: str, sizes: dict, repeats: int) -> None:
     """Seconds of a checkpoint of a larger network with its best weights, and its share at the default interval."""
     model = build_model(ModelConfig(from_scratch=sizes, freeze="feature_encoder"), LABELS, 15.0)
     optimizer = build_optimizer(model, TrainConfig())
-    batch = model.frontend.collate([model.frontend.prepare(torch.randn(16_000).numpy()) for _ in range(2)])
+    batch = model.frontend.collate([model.frontend.prepare(Utterance(torch.randn(16_000).numpy())) for _ in range(2)])
     model.train()
     model(**batch).sum().backward()
     optimizer.step()

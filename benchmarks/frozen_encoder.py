@@ -18,7 +18,7 @@ import torch
 
 from ser.config import DataConfig, ModelConfig
 from ser.data.batches import PreparedClips, load_batches, training_groups
-from ser.data.store import ClipStore
+from ser.data.inputs import Store, open_store
 from ser.data.tables import read_dataset
 from ser.make_demo.folder import make_demo
 from ser.models.base import SerModel
@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_demo(Path(folder) / "demo", given.clips, 6, 0)
         data = DataConfig(root=f"{folder}/demo", cache=f"{folder}/cache")
-        store = ClipStore.open(read_dataset(data).train.paths, data)
+        store = open_store("audio", read_dataset(data).train, data)
         torch.manual_seed(0)
         settings = ModelConfig(from_scratch={"model_type": "wav2vec2"}, freeze="encoder", layer_weights=True)
         model = build_model(settings, LABELS, 15.0).to(accelerator.device)
@@ -59,7 +59,7 @@ def main() -> None:
     print(f"ratio {plain / cached:.0f}; the one pass over the clips took {once:.1f} s, as long as {once / plain:.1f} of the plain epochs")
 
 
-def epoch_seconds(model: SerModel, store: ClipStore | OutputStore, batch_size: int, accelerator) -> float:
+def epoch_seconds(model: SerModel, store: Store | OutputStore, batch_size: int, accelerator) -> float:
     """Forward, backward and AdamW over all clips once."""
     optimizer = torch.optim.AdamW([parameter for _, parameter in model.parameter_groups()["head"]], lr=1e-3)
     batches = training_groups(store.frames, np.arange(len(store.frames)), batch_size, 0)

@@ -18,9 +18,10 @@ import pandas as pd
 from ser.config import DataConfig, build_parser, parse
 from ser.data.csv_input import shown
 from ser.data.inputs import Input
-from ser.data.tables import Table, read_clips, read_paths
-from ser.inference.prediction import predict_files
-from ser.inference.texts import input_of_model, predict_table
+from ser.data.tables import Table, read_audio, read_clips, with_voices
+from ser.inference.opening import model_folders
+from ser.inference.prediction import predict_table
+from ser.models.registry import load_model
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json
@@ -38,45 +39,43 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     parser.add_argument("paths", type=str, nargs="+", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
-    what = input_of_model(arguments.model)
-    if what == "audio":
-        files, ids = files_to_predict(arguments.paths, config.data)
-        table = predict_files(arguments.model, files, config.data, arguments.batch_size, arguments.precision)
-    else:
-        clips = table_to_predict(arguments.paths, config.data, what)
-        ids, table = clips.ids, predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision)
-    table.insert(0, "id", ids)
+    takes = load_model(model_folders(arguments.model)[0]).takes
+    clips = clips_to_predict(arguments.paths, config.data, takes)
+    table, _ = predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision)
+    table.insert(0, "id", clips.ids)
     unusable = int(table["label"].isna().sum())
     _show(table)
     if arguments.output:
         _write(table, Path(arguments.output))
     print(
-        f"predicted {len(table) - unusable} of {len(table)} {'files' if what == 'audio' else 'rows'}"
+        f"predicted {len(table) - unusable} of {len(table)} {'files' if takes == 'audio' else 'rows'}"
         + (f" → {arguments.output}" if arguments.output else "")
     )
     if unusable:
         print(f"{unusable} could not be used: see their status")
 
 
-def files_to_predict(paths: list[str], data: DataConfig) -> tuple[list[Path], list[str]]:
-    """The audio files behind files, folders and CSVs, in order, and an id for each (a CSV's own, else the path)."""
-    files, ids = [], []
-    for given in map(Path, paths):
-        is_listing = given.is_dir() or given.suffix.lower() == ".csv"
-        found, names = read_paths(given, data) if is_listing else ([given], [str(given)])
-        files += found
-        ids += names
-    return files, ids
+def clips_to_predict(paths: list[str], data: DataConfig, takes: Input) -> Table:
+    """The clips behind what was given, in order, with their voices where data.speakers names them.
 
-
-def table_to_predict(paths: list[str], data: DataConfig, what: Input) -> Table:
-    """The rows of the one CSV given to a model that reads. Raises UserError for anything else."""
+    For a model that hears: files, folders and CSVs, with an id for each clip (a CSV's own, else the path). For one that reads: one CSV.
+    """
+    if takes == "audio":
+        tables = [_heard(Path(given), data) for given in paths]
+        ids, files = (tuple(value for table in tables for value in getattr(table, name)) for name in ("ids", "paths"))
+        speakers = tuple(name for table in tables for name in table.speakers or [None] * len(table))
+        return with_voices(Table(ids, files, speakers=speakers if any(speakers) else None), data)
     path = Path(paths[0])
     if len(paths) > 1 or path.suffix.lower() != ".csv":
-        raise UserError(f"this model takes {what}: give one CSV with a column text, and id; given {shown(paths)}.")
+        raise UserError(f"this model takes {takes}: give one CSV with a column text, and id; given {shown(paths)}.")
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
-    return read_clips(path, data)
+    return with_voices(read_clips(path, data), data)
+
+
+def _heard(given: Path, data: DataConfig) -> Table:
+    is_listing = given.is_dir() or given.suffix.lower() == ".csv"
+    return read_audio(given, data) if is_listing else Table((str(given),), (given,))
 
 
 def _show(table: pd.DataFrame) -> None:

@@ -17,6 +17,7 @@ from ser.compare.rules import TARGET, TIERS, judge_classes, judge_license, mappe
 from ser.compare.scoring import score
 from ser.compare.speechbrain import open_speechbrain
 from ser.config import DataConfig
+from ser.data.utterance import Utterance
 from ser.inference.runs import read_run
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
@@ -193,7 +194,7 @@ def test_speechbrain_weights_give_what_the_recipe_computes_and_pickles_are_refus
     model = open_speechbrain(folder)
     assert model.label_names == ("neutral", "angry", "happy", "sad")
     wave = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
-    batch = model.frontend.collate([model.frontend.prepare(wave)])
+    batch = model.frontend.collate([model.frontend.prepare(Utterance(wave))])
     with torch.no_grad():
         states = model.encoder(**batch).last_hidden_state
         flat = (states - states.mean()) / torch.sqrt(states.var(correction=0) + 1e-5)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from ser.config import AugmentConfig, GainConfig, NoiseConfig
 from ser.data.augmentation import Augmenter
 from ser.data.batches import PreparedClips, balanced_draws, copy_of, load_batches, prediction_batches, row_of, training_groups
+from ser.data.utterance import Utterance
 
 lengths = st.lists(st.integers(1, 80_000), min_size=1, max_size=200).map(np.array)
 
@@ -17,12 +18,12 @@ class Store:
         self.frames = np.asarray(frames)
 
     def __getitem__(self, row):
-        return np.full(self.frames[row], (row + 1) / 1000, dtype=np.float32)
+        return Utterance(np.full(self.frames[row], (row + 1) / 1000, dtype=np.float32), id=f"clip{row}")
 
 
 class Frontend:
-    def prepare(self, wave):
-        return wave
+    def prepare(self, clip):
+        return clip.samples
 
     def collate(self, clips):
         return {"input_values": torch.nn.utils.rnn.pad_sequence([torch.from_numpy(clip) for clip in clips], batch_first=True)}
@@ -71,7 +72,7 @@ def test_the_longest_clips_are_predicted_first():
 def augmented(workers, batches, epoch=1, by_draw=False):
     config = AugmentConfig(gain=GainConfig(p=1.0), noise=NoiseConfig(p=1.0))
     store = Store([2000] * 6)
-    clips = PreparedClips(store, Frontend(), Augmenter(config), [f"clip{i}" for i in range(6)], seed=7, epoch=epoch)
+    clips = PreparedClips(store, Frontend(), Augmenter(config), seed=7, epoch=epoch)
     loaded = [
         (row, wave) for rows, batch in load_batches(clips, batches, workers) for row, wave in zip(rows, batch["input_values"], strict=True)
     ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ser.config import DataConfig
 from ser.data.labels import LABEL_SETS, is_emotion
-from ser.data.tables import Dataset, Voice, read_dataset, read_paths
+from ser.data.tables import Dataset, read_dataset, read_paths
 from ser.runtime.errors import UserError
 
 # Raise it for a thorough run: SER_EXAMPLES=5000 pytest tests/test_tables.py
@@ -90,9 +90,9 @@ def test_speakers_file_named_by_the_user_wins(tmp_path):
 
 def test_gender_beside_the_speaker_is_read_in_any_of_its_names_and_may_be_unknown(tmp_path):
     train = read(competition(tmp_path, speakers="id,speaker,gender\nTRAIN_0001,B,\nTRAIN_0000,A,여\n")).train
-    assert train.voices == (Voice("A", "female"), Voice("B", None))
-    assert train.take([1]).voices == (Voice("B", None),)
-    assert read(competition(tmp_path, speakers="id,speaker\nTRAIN_0001,B\nTRAIN_0000,A\n")).train.voices[0] == Voice("A", None)
+    assert (train.speakers, train.genders) == (("A", "B"), ("female", None))
+    assert (train.take([1]).speakers, train.take([1]).genders) == (("B",), (None,))
+    assert read(competition(tmp_path, speakers="id,speaker\nTRAIN_0001,B\nTRAIN_0000,A\n")).train.genders is None
     wrong(competition(tmp_path, speakers="id,speaker,gender\nTRAIN_0001,B,x\nTRAIN_0000,A,F\n"), "gender x; allowed are female")
 
 

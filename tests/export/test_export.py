@@ -12,6 +12,7 @@ import yaml
 from checkpoints import LABELS, make_checkpoint, waves
 from ser import predict
 from ser.config import DataConfig, ModelConfig
+from ser.data.utterance import Utterance
 from ser.export import __main__ as export
 from ser.export.folder import export_folder
 from ser.export.graph import write_onnx
@@ -55,7 +56,7 @@ def encoder(tmp_path, kind, **keys):
 
 def logits(model, clips):
     with torch.inference_mode():
-        return model(**model.frontend.collate([model.frontend.prepare(clip) for clip in clips])).numpy()
+        return model(**model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in clips])).numpy()
 
 
 @needs_exporter
@@ -84,7 +85,7 @@ def test_encoder_with_a_mask_hears_no_padding_through_onnx(tmp_path):
     assert np.ptp(in_torch, axis=0).max() > 0.01
     np.testing.assert_allclose(logits(exported, clips), in_torch, atol=1e-4)
     np.testing.assert_allclose(logits(exported, clips), np.concatenate([logits(exported, [clip]) for clip in clips]), atol=1e-5)
-    batch = exported.frontend.collate([exported.frontend.prepare(clip) for clip in clips])
+    batch = exported.frontend.collate([exported.frontend.prepare(Utterance(clip)) for clip in clips])
     unmasked = exported(**batch | {"attention_mask": torch.ones_like(batch["attention_mask"])}).numpy()
     assert np.abs(unmasked - in_torch).max() > 1e-3, "the mask must count"
 
@@ -120,7 +121,7 @@ def test_preprocessing_survives_json(kind, tmp_path):
     model = frame_network(kind) if kind in FRAME_KINDS else encoder(tmp_path, kind)
     copy = frontend_from_json(json.loads(json.dumps(frontend_as_json(model.frontend))))
     for wave in waves(0.01, 1.3):
-        np.testing.assert_array_equal(copy.prepare(wave), model.frontend.prepare(wave))
+        np.testing.assert_array_equal(copy.prepare(Utterance(wave)), model.frontend.prepare(Utterance(wave)))
 
 
 def test_neutral_baselines_of_voices_survive_json():

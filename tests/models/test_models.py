@@ -9,6 +9,7 @@ from transformers import AutoModelForAudioClassification
 
 from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser.config import ModelConfig
+from ser.data.utterance import Utterance
 from ser.models.registry import build_model
 from ser.runtime.errors import UserError
 
@@ -31,7 +32,7 @@ def scratch(**keys):
 
 
 def training_batch(model, *seconds):
-    return model.frontend.collate([model.frontend.prepare(clip) for clip in waves(*seconds)])
+    return model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in waves(*seconds)])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attentive"])
@@ -147,7 +148,7 @@ def test_layer_weights_start_as_the_plain_mean_of_all_layers(tmp_path, kind):
     clip = waves(1.0)
     encoder = model.encoder
     with torch.no_grad():
-        batch = model.frontend.collate([model.frontend.prepare(clip[0])])
+        batch = model.frontend.collate([model.frontend.prepare(Utterance(clip[0]))])
         states = torch.stack(encoder(**batch, output_hidden_states=True).hidden_states).mean(0)
         by_hand = model.network.classifier(model.network.projector(states).mean(1))
     assert torch.allclose(logits(model, clip), by_hand, atol=1e-6)

@@ -11,6 +11,7 @@ from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from checkpoints import CHECKPOINTS, LABELS, logits, make_checkpoint, waves
 from ser.config import ModelConfig
+from ser.data.utterance import Utterance
 from ser.models.encoder.frontends import Waveform
 from ser.models.registry import build_model
 
@@ -64,7 +65,7 @@ def test_padding_would_change_the_output_there_which_is_why_exact_length_exists(
 @pytest.mark.parametrize("kind", CHECKPOINTS)
 def test_mask_is_given_to_the_kinds_that_were_trained_with_one(tmp_path, kind):
     model = model_of(tmp_path, kind)
-    batch = model.frontend.collate([model.frontend.prepare(clip) for clip in waves(0.5, 1.0)])
+    batch = model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in waves(0.5, 1.0)])
     assert ("attention_mask" in batch) == (kind in (*MASKED, "data2vec-audio"))
     if "attention_mask" in batch:
         assert batch["attention_mask"].sum(1).tolist() == [8000, 16_000]
@@ -81,7 +82,7 @@ def test_wave_frontend_is_the_hub_s_feature_extractor(lengths, scale, normalize,
     rng = np.random.default_rng(seed)
     clips = [rng.normal(0.02, scale, length).astype(np.float32) for length in lengths]
     frontend = Waveform(max_samples=4000, min_samples=400, normalize=normalize, mask=True)
-    ours = frontend.collate([frontend.prepare(clip) for clip in clips])
+    ours = frontend.collate([frontend.prepare(Utterance(clip)) for clip in clips])
     extractor = Wav2Vec2FeatureExtractor(do_normalize=normalize, return_attention_mask=True)
     theirs = extractor(clips, sampling_rate=16_000, padding=True, return_tensors="pt")
     assert torch.equal(ours["input_values"], theirs["input_values"])
@@ -92,9 +93,9 @@ def test_longer_clips_are_cut_before_they_are_normalised_and_shorter_than_one_fr
     frontend = Waveform(max_samples=1000, min_samples=400, normalize=True, mask=False)
     (wave,) = waves(0.2)
     wave[1000:] += 5.0
-    assert np.array_equal(frontend.prepare(wave), frontend.prepare(wave[:1000]))
+    assert np.array_equal(frontend.prepare(Utterance(wave)), frontend.prepare(Utterance(wave[:1000])))
     for length in (0, 1, 399):
-        assert frontend.prepare(wave[:length]).shape == (400,)
+        assert frontend.prepare(Utterance(wave[:length])).shape == (400,)
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2-layer", "wav2vec2-group", "whisper"])
@@ -118,7 +119,7 @@ def test_whisper_frontend_is_its_own_extractor_cut_to_the_seconds_needed(tmp_pat
     model = build_model(ModelConfig(name=str(folder)), LABELS, 3.2)
     assert model.max_seconds == 3.2
     (clip,) = waves(2.0)
-    mel = model.frontend.prepare(clip)
+    mel = model.frontend.prepare(Utterance(clip))
     assert mel.shape == (400, 16)
     full = WhisperFeatureExtractor(feature_size=16)(clip, sampling_rate=16_000, return_tensors="np")["input_features"][0]
     assert np.allclose(mel.T, full[:, :400], atol=1e-5)
@@ -135,4 +136,4 @@ def test_frontend_travels_to_loader_workers(tmp_path, kind):
     model = model_of(tmp_path, kind)
     copy = pickle.loads(pickle.dumps(model.frontend))  # noqa: S301
     (clip,) = waves(1.0)
-    assert np.array_equal(copy.prepare(clip), model.frontend.prepare(clip))
+    assert np.array_equal(copy.prepare(Utterance(clip)), model.frontend.prepare(Utterance(clip)))

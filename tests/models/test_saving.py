@@ -11,6 +11,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 
 from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser.config import ModelConfig
+from ser.data.utterance import Utterance
 from ser.models.registry import build_model, load_model
 from ser.runtime.errors import UserError
 
@@ -217,6 +218,6 @@ def test_normalisation_follows_the_checkpoint(tmp_path):
     edit_json(folder / "preprocessor_config.json", do_normalize=False)
     model = build_model(ModelConfig(name=str(folder)), LABELS, 3.0)
     (clip,) = waves(1.0)
-    assert np.array_equal(model.frontend.prepare(clip), clip)
+    assert np.array_equal(model.frontend.prepare(Utterance(clip)), clip)
     model.save(tmp_path / "again")
     assert load_model(tmp_path / "again").frontend == model.frontend

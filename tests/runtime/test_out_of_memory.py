@@ -14,6 +14,7 @@ from soak import EVERYTHING_RANDOM
 
 from ser import predict
 from ser.config import load_config
+from ser.inference.prediction import Predictor
 from ser.models.encoder.encoder import EncoderModel
 from ser.runtime.errors import Interrupted, UserError, is_out_of_memory, run_command
 from ser.runtime.files import read_json
@@ -201,6 +202,13 @@ def test_the_predict_command_says_which_batch_was_too_large(memory, data, tmp_pa
     assert ended.value.code == 2
     assert "predicting 8 clips" in capsys.readouterr().err
     run_command(predict.main, [*argv, "4"])
+
+
+def test_clips_in_memory_end_in_the_same_message(memory, data, tmp_path):
+    fold = trained(config_of(tmp_path, data, 4, 1))
+    memory.eval_limit = 0
+    with pytest.raises(UserError, match=r"predicting 1 clips of up to 0\.5 s at once"):
+        Predictor(fold).probabilities([np.zeros(8000, np.int16)])
 
 
 def test_memory_short_in_the_update_is_not_tried_again_on_half_updated_weights(data, tmp_path, monkeypatch):

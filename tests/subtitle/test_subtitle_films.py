@@ -15,6 +15,7 @@ import torch
 import ser.inference.prediction
 from films import Line, make_film, write_srt
 from ser.config import ClassicalConfig, DataConfig, ModelConfig, SubtitlesConfig
+from ser.data.inputs import Store
 from ser.data.labels import LABEL_SETS
 from ser.data.store import ClipStore
 from ser.inference.prediction import predict_files
@@ -125,9 +126,9 @@ def trained(tmp_path_factory) -> Path:
     for number in range(100, 132):
         paths.append(folder / f"{number}.wav")
         soundfile.write(paths[-1], clip(number), SECOND)
-    store = ClipStore.open(paths, DataConfig(cache=str(folder / "cache")))
+    store = Store.of_clips(ClipStore.open(paths, DataConfig(cache=str(folder / "cache"))))
     model = ClassicalModel(ClassicalConfig(), SPOKEN, 15.0)
-    model.fit(store, np.arange(32), np.arange(100, 132) % 4, None, 0)
+    model.fit(store, np.arange(32), np.arange(100, 132) % 4, 0)
     model.save(folder / "model")
     return folder / "model"
 

@@ -14,6 +14,7 @@ import pytest
 from checkpoints import LABELS, make_checkpoint
 from ser.config import ClassicalConfig, DataConfig, LogmelCrnnConfig, MfccCnnConfig, MfccLstmDeltaConfig, ModelConfig, load_config
 from ser.data.batches import PreparedClips, load_batches
+from ser.data.inputs import Store
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset
 from ser.inference.prediction import predict_probabilities
@@ -86,7 +87,7 @@ def test_the_order_of_the_rows_does_not_matter(data, tmp_path, kind):
 @pytest.fixture(scope="module")
 def store(data, tmp_path_factory):
     paths = read_dataset(DataConfig(root=str(data))).train.paths[:24]
-    return ClipStore.open(paths, DataConfig(cache=str(tmp_path_factory.mktemp("cache"))))
+    return Store.of_clips(ClipStore.open(paths, DataConfig(cache=str(tmp_path_factory.mktemp("cache")))))
 
 
 def networks(folder, store):
@@ -104,7 +105,7 @@ def networks(folder, store):
         ModelConfig(kind="mfcc_lstm_delta", mfcc_lstm_delta=MfccLstmDeltaConfig(channels=8, hidden=8)),
     ):
         model = build_model(config, LABELS, 4.0)
-        model.fit_statistics((store[row] for row in range(len(store))), np.full(len(store), LABELS.index("neutral")), None)
+        model.fit_statistics((store[row] for row in range(len(store))), np.full(len(store), LABELS.index("neutral")))
         yield f"{config.kind} {config.name}", model, store
 
 
@@ -141,7 +142,7 @@ def test_classical_features_depend_on_no_neighbour(store, tmp_path):
     """The same for the models fitted in one go: predictions of a shuffled table are the shuffled predictions."""
     rows, labels = np.arange(len(store)), np.arange(len(store)) % 6
     model = build_model(ModelConfig(kind="classical", classical=ClassicalConfig(features=["librosa"])), LABELS, 4.0)
-    model.fit(store, rows, labels, None, 0)
+    model.fit(store, rows, labels, 0)
     order = np.random.default_rng(1).permutation(rows)
     together = model.predict(store, rows)
     np.testing.assert_allclose(model.predict(store, order), together[order], atol=1e-6)

@@ -66,7 +66,7 @@ def test_first_step_is_the_mean_gradient_of_its_clips(data, tmp_path):
     norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), config.train.clip_norm)
     assert norm > 0
 
-    fold = FoldData(run.train_store, run.train.ids, run.train.labels, rows, rows, seed=0)
+    fold = FoldData(run.train_store, run.train.labels, rows, rows, seed=0)
     gradients = {}
     trainer = Trainer(model, fold, config, Checkpoints(tmp_path, run.fingerprints), Stopper(), title="step")
     trainer.prepared_optimizer.step = lambda: None  # the weights stay, so that the gradients can be compared

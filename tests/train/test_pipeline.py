@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from ser import predict
+from ser.data.utterance import Utterance
 from ser.ensemble import __main__ as ensemble
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
@@ -165,7 +166,7 @@ def test_head_has_exactly_one_output_per_label(run):
     assert model.frontend is not None
     import torch
 
-    assert model(**model.frontend.collate([model.frontend.prepare(np.zeros(16_000, np.float32))])).shape == torch.Size([1, 6])
+    assert model(**model.frontend.collate([model.frontend.prepare(Utterance(np.zeros(16_000, np.float32)))])).shape == torch.Size([1, 6])
 
 
 @pytest.mark.parametrize("text", ["5", "-1", "a", "0,9", ""])

@@ -14,8 +14,9 @@ from ser.compare.candidates import Candidate
 from ser.compare.labelled import Labelled
 from ser.compare.speechbrain import open_speechbrain
 from ser.config import ClassicalConfig
-from ser.data.store import ClipStore
-from ser.inference.prediction import as_in_training, load_models, predict_probabilities
+from ser.data.inputs import Store, open_store
+from ser.inference.opening import as_in_training, load_models
+from ser.inference.prediction import predict_probabilities
 from ser.inference.runs import read_run
 from ser.inference.same_clips import places_in_run
 from ser.models.base import read_card
@@ -24,7 +25,7 @@ from ser.models.classical.classifiers import softmax
 from ser.models.classical.speaker_classifier import SpeakerClassifier
 from ser.models.encoder.encoder import MODEL_TYPES
 from ser.models.hub import checkpoint_folder
-from ser.models.registry import input_of, load_model
+from ser.models.registry import load_model, model_class
 from ser.runtime.errors import UserError
 from ser.runtime.seeds import seed_of
 from ser.scoring.calibration import run_folder_of
@@ -45,7 +46,7 @@ class Opened:
     classes: tuple[str, ...]
     probabilities: Callable[[], np.ndarray]
     """(N, classes) of all labelled clips, none of which it has learnt from as far as that can be known."""
-    predict: Callable[[ClipStore, np.ndarray, int], np.ndarray] | None
+    predict: Callable[[Store, np.ndarray, int], np.ndarray] | None
     """(n, classes) of rows of a store in batches of a size; None where nothing here turns audio into an answer."""
     how: str
 
@@ -66,7 +67,7 @@ def declared(candidate: Candidate, labelled: Labelled) -> Declared | None:
     if candidate.kind != "transformers":
         return None
     if card := read_card(candidate.place):
-        return Declared(tuple(card["label_names"]), False, not card["kind"].startswith("text"))
+        return Declared(tuple(card["label_names"]), False, model_class(card["kind"]).takes == "audio")
     folder = checkpoint_folder(candidate.place)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -89,17 +90,17 @@ def open_candidate(candidate: Candidate, labelled: Labelled, accelerator: Accele
     if candidate.kind in SETTINGS:
         return _fit_classical(SETTINGS[candidate.kind], labelled, seed)
     model = open_speechbrain(candidate.place) if candidate.kind == "speechbrain" else load_model(candidate.place)
-    if model.kind == "classical":
-        raise UserError(f"{candidate.place} is a classical model of a run; give the run: run:FOLDER.")
+    if not model.by_epochs:
+        raise UserError(f"{candidate.place} is a {model.kind} model of a run; give the run: run:FOLDER.")
     return _of_networks([model.to(accelerator.device)], labelled, accelerator, "as it is")
 
 
 def _of_networks(networks: list, labelled: Labelled, accelerator: Accelerator, how: str) -> Opened:
     """The mean of networks, or of classical models."""
-    if (takes := input_of(networks[0].kind)) != "audio":
-        raise UserError(f"a {networks[0].kind} model takes {takes}; candidates must hear.")
+    if networks[0].takes != "audio":
+        raise UserError(f"a {networks[0].kind} model takes {networks[0].takes}; candidates must hear.")
 
-    def predict(store: ClipStore, rows: np.ndarray, batch: int) -> np.ndarray:
+    def predict(store: Store, rows: np.ndarray, batch: int) -> np.ndarray:
         return sum(predict_probabilities(network, store, rows, batch, accelerator) for network in networks) / len(networks)
 
     def probabilities() -> np.ndarray:
@@ -108,9 +109,9 @@ def _of_networks(networks: list, labelled: Labelled, accelerator: Accelerator, h
     return Opened(networks[0].label_names, probabilities, predict, how)
 
 
-def _as_heard(network, labelled: Labelled) -> ClipStore:
+def _as_heard(network, labelled: Labelled) -> Store:
     """The labelled clips as this network heard its own in training."""
-    return ClipStore.open(labelled.table.paths, as_in_training(network, labelled.config), "labelled clips")
+    return open_store("audio", labelled.table, as_in_training(network, labelled.config), "labelled clips")
 
 
 def _open_run(folder: Path, labelled: Labelled, accelerator: Accelerator) -> Opened:
@@ -143,9 +144,8 @@ def _fit_classical(settings: ClassicalConfig, labelled: Labelled, seed: int) -> 
     def fitted(fold: int) -> ClassicalModel:
         if fold not in models:
             rows = np.flatnonzero(labelled.folds != fold)
-            speakers = None if labelled.table.speakers is None else [labelled.table.speakers[row] for row in rows]
             models[fold] = ClassicalModel(settings, labelled.label_names, labelled.config.max_seconds)
-            models[fold].fit(labelled.store, rows, labelled.labels[rows], speakers, seed_of(seed, "fold", fold))
+            models[fold].fit(labelled.store, rows, labelled.labels[rows], seed_of(seed, "fold", fold))
         return models[fold]
 
     def probabilities() -> np.ndarray:
@@ -155,7 +155,7 @@ def _fit_classical(settings: ClassicalConfig, labelled: Labelled, seed: int) -> 
             result[rows] = fitted(fold).predict(labelled.store, rows)
         return result
 
-    def predict(store: ClipStore, rows: np.ndarray, batch: int) -> np.ndarray:
+    def predict(store: Store, rows: np.ndarray, batch: int) -> np.ndarray:
         parts = [fitted(0).predict(store, rows[start : start + batch]) for start in range(0, len(rows), batch)]
         return np.concatenate(parts)
 

@@ -9,7 +9,7 @@ import numpy as np
 from ser.compare.rules import TARGET, mapped
 from ser.config import DataConfig, FoldsConfig
 from ser.data.folds import make_folds
-from ser.data.store import ClipStore
+from ser.data.inputs import Store, open_store
 from ser.data.tables import Table, read_dataset
 from ser.runtime.errors import UserError
 
@@ -19,7 +19,7 @@ class Labelled:
     """N usable clips. `labels` are positions in the set's own `label_names`, `truth` in TARGET, both (N,)."""
 
     table: Table
-    store: ClipStore
+    store: Store
     config: DataConfig
     label_names: tuple[str, ...]
     labels: np.ndarray
@@ -41,7 +41,7 @@ def read_labelled(config: DataConfig, folds: int, seed: int) -> Labelled:
     """
     dataset = read_dataset(config)
     to_target = mapped(dataset.label_names)
-    store = ClipStore.open(dataset.train.paths, config, "labelled clips")
+    store = open_store("audio", dataset.train, config, "labelled clips")
     stands = np.array([to_target[label] is not None for label in dataset.train.labels])
     keep = np.flatnonzero(store.usable & stands)
     table = dataset.train.take(keep)

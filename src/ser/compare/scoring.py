@@ -16,7 +16,7 @@ import torch
 from ser.compare.adapters import Opened
 from ser.compare.labelled import Labelled
 from ser.compare.rules import TARGET, mapped
-from ser.data.store import ClipStore
+from ser.data.inputs import open_store
 from ser.runtime.device import peak_memory_mb
 from ser.scoring.intervals import macro_f1, score_interval, share_interval, tallies_by_speaker, uar, usable_speakers
 from ser.scoring.metrics import scores
@@ -67,10 +67,10 @@ def _speed(opened: Opened, labelled: Labelled) -> dict:
     """From decoded audio to the answer, in an empty cache, because features found in a cache would cost nothing."""
     if opened.predict is None:
         return {"seconds_per_clip": np.nan, "real_time_factor": np.nan, "batch_difference": 0.0}
-    paths = labelled.table.paths[: SPEED_CLIPS + BATCH_CLIPS]
+    table = labelled.table.take(labelled.rows[: SPEED_CLIPS + BATCH_CLIPS])
     with tempfile.TemporaryDirectory() as cache:
-        store = ClipStore.open(paths, replace(labelled.config, cache=cache), "clips")
-        rows = np.arange(len(paths))
+        store = open_store("audio", table, replace(labelled.config, cache=cache))
+        rows = np.arange(len(table))
         few, many = rows[:BATCH_CLIPS], rows[BATCH_CLIPS:] if len(rows) > 2 * BATCH_CLIPS else rows
         together, alone = opened.predict(store, few, BATCH), opened.predict(store, few, 1)  # the first call also pays for set-up
         started = time.perf_counter()

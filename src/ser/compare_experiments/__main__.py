@@ -32,7 +32,7 @@ from ser.config import Config, build_parser, parse
 from ser.data.inputs import open_store
 from ser.data.tables import read_dataset
 from ser.inference.prediction import predict_probabilities
-from ser.models.registry import input_of, load_model
+from ser.models.registry import load_model, model_class
 from ser.report.tables import text_table
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError, run_command
@@ -109,7 +109,7 @@ def wanted_splits(configs: list[Config]) -> list[str]:
     """Where none is asked for by cv.split: by speaker where they are known, by text where a model reads, and at random."""
     if configs[0].cv.split != "auto":
         return [configs[0].cv.split]
-    reads = any(input_of(config.model.kind) != "audio" for config in configs)
+    reads = any(model_class(config.model.kind).takes != "audio" for config in configs)
     possible = {"speaker": read_dataset(configs[0].data).train.speakers is not None, "text": reads, "stratified": True}
     return [split for split in SPLITS if possible[split]]
 
@@ -148,7 +148,7 @@ def prediction_speed(runs: Path, config: Config) -> float:
     table = read_dataset(config.data).train
     table = table.take(np.arange(min(2 * SPEED_CLIPS, len(table))))
     with tempfile.TemporaryDirectory() as cache:  # an empty one: features found in a cache would cost nothing
-        store = open_store(input_of(config.model.kind), table, replace(config.data, cache=cache))
+        store = open_store(model_class(config.model.kind).takes, table, replace(config.data, cache=cache))
         rows = np.flatnonzero(store.usable)[:SPEED_CLIPS]
         accelerator = make_accelerator(config.train.precision)
         model = load_model(model_folder).to(accelerator.device)

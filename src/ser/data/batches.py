@@ -8,7 +8,7 @@ output would change with padding.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from ser.data.augmentation import Augmenter
 from ser.data.inputs import Store
-from ser.data.tables import Voice
 from ser.runtime.seeds import seed_of
 
 LARGEST_POOL = 50
@@ -91,23 +90,20 @@ class PreparedClips(Dataset):
         store: Store,
         frontend: Any,
         augmenter: Augmenter | None = None,
-        names: Sequence[str] = (),
         seed: int = 0,
         epoch: int = 0,
-        voices: Sequence[Voice] | None = None,
     ):
-        """names and voices: of every clip of the store; voices only for a frontend that takes them."""
-        self.store, self.frontend, self.augmenter = store, frontend, augmenter
-        self.names, self.seed, self.epoch, self.voices = names, seed, epoch, voices
+        self.store, self.frontend, self.augmenter, self.seed, self.epoch = store, frontend, augmenter, seed, epoch
 
     def __getitem__(self, draw: int) -> tuple[int, np.ndarray]:
         clips = len(self.store.frames)
         row, copy = row_of(draw, clips), copy_of(draw, clips)
-        wave = self.store[row]
+        clip = self.store[row]
         if self.augmenter is not None and self.augmenter.active:
             again = ("copy", copy) if copy else ()
-            wave = self.augmenter(wave, seed_of(self.seed, "augment", self.epoch, self.names[row], *again))
-        return row, self.frontend.prepare(wave) if self.voices is None else self.frontend.prepare(wave, self.voices[row])
+            seed = seed_of(self.seed, "augment", self.epoch, clip.id, *again)
+            clip = clip._replace(samples=self.augmenter(clip.samples, seed))
+        return row, self.frontend.prepare(clip)
 
     def collate(self, items: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
         rows, inputs = zip(*items, strict=True)

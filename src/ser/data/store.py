@@ -128,7 +128,7 @@ def hash_samples(samples: bytes) -> str:
 def _open_or_add(files: dict[str, Path], config: DataConfig, title: str) -> PackedFolder:
     """The packed folder of the decode settings, with these contents in it."""
     settings = f"{FORMAT} {float(config.min_seconds)} {float(config.max_seconds)}" + " noise_reduction" * config.noise_reduction
-    packed = PackedFolder(Path(config.cache) / f"clips-{hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()}")
+    packed = PackedFolder(Path(config.cache).absolute() / f"clips-{hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()}")
     try:
         packed.read()
     except Damaged:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,33 +25,19 @@ from ser.runtime.errors import UserError
 GENDERS = {"female": ("female", "f", "여성", "여"), "male": ("male", "m", "남성", "남")}
 
 
-class Voice(NamedTuple):
-    """Who speaks in a clip, as far as it is known; gender is female or male."""
-
-    speaker: str | None = None
-    gender: str | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """Clips in the order of their source. `labels` are positions in the data set's label_names, int64 of shape (N,).
 
-    paths is () where there are texts only. texts: what is said or written, "" where that is unknown.
+    paths is () where there are texts only. texts: what is said or written, "" where that is unknown. genders: female or male.
     """
 
     ids: tuple[str, ...]
     paths: tuple[Path, ...]
     labels: np.ndarray | None = None
-    speakers: tuple[str, ...] | None = None
+    speakers: tuple[str | None, ...] | None = None
     genders: tuple[str | None, ...] | None = None
     texts: tuple[str, ...] | None = None
-
-    @property
-    def voices(self) -> tuple[Voice, ...] | None:
-        """Speaker and gender of each clip; None where no speakers are known."""
-        if self.speakers is None:
-            return None
-        return tuple(map(Voice, self.speakers, self.genders or [None] * len(self)))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -105,16 +91,22 @@ def read_dataset(config: DataConfig, need_labels: bool = True) -> Dataset:
 
 
 def read_paths(source: Path, config: DataConfig) -> tuple[list[Path], list[str]]:
-    """The audio files behind a folder (all below it) or a CSV (its labels are not looked at), and an id for each."""
+    """The audio files behind a folder or a CSV, and an id for each."""
+    clips = read_audio(source, config)
+    return list(clips.paths), list(clips.ids)
+
+
+def read_audio(source: Path, config: DataConfig) -> Table:
+    """The clips behind a folder (all audio below it) or a CSV (its labels are not looked at)."""
     if source.is_dir():
         names = audio_below(source, config.allow_absolute_paths)
         if not names:
             raise UserError(f"{source}: no audio below this folder ({' '.join(AUDIO_SUFFIXES)}).")
-        return [source / name for name in names], names
+        return Table(tuple(names), tuple(source / name for name in names))
     clips = read_clips(source, config)
     if not clips.paths:
         raise UserError(f"{source}: no column path or file_path, so it names no audio. A model that reads texts takes it.")
-    return list(clips.paths), list(clips.ids)
+    return clips
 
 
 def read_clips(source: Path, config: DataConfig) -> Table:
@@ -135,6 +127,20 @@ def with_transcripts(table: Table, config: DataConfig) -> Table:
             f"data.transcripts: {config.transcripts} has the ids {shown(text_of)}, the clips {shown(table.ids)}: not one is the same."
         )
     return replace(table, texts=tuple(text_of.get(name, "") for name in table.ids))
+
+
+def with_voices(table: Table, config: DataConfig) -> Table:
+    """The table with the speakers (and genders) that `data.speakers` knows, where that is set; None for clips that aren't in it."""
+    if config.speakers is None:
+        return table
+    source = read_csv_input(Path(config.speakers))
+    ids = source.required("id")
+    speaker_of = dict(zip(ids, source.required("speaker"), strict=True))
+    gender_of = dict(zip(ids, map(partial(_gender, path=source.path), source.column("gender") or [""] * len(ids)), strict=True))
+    if not speaker_of.keys() & set(table.ids):
+        raise UserError(f"data.speakers: {source.path} has the ids {shown(ids)}, the clips {shown(table.ids)}: not one is the same.")
+    speakers, genders = (tuple(known.get(name) for name in table.ids) for known in (speaker_of, gender_of))
+    return replace(table, speakers=speakers, genders=genders)
 
 
 def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Dataset:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ser.diary.sentences import split_sentences
-from ser.inference.texts import predict_texts
+from ser.inference.prediction import predict_texts
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_path
 

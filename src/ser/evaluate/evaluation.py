@@ -13,7 +13,7 @@ from ser.config import DataConfig
 from ser.data.csv_input import count, read_csv_input, shown
 from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
-from ser.inference.prediction import predict_store
+from ser.inference.prediction import predict_table
 from ser.inference.same_clips import places_in_run
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
@@ -76,14 +76,15 @@ def evaluate(
     Raises UserError where labels can't be matched or no clip can be used.
     """
     table = dataset.train
-    predicted, store = predict_store(model, list(table.paths), data, batch_size, precision)
+    predicted, store = predict_table(model, table, data, batch_size, precision)
     columns = [name for name in predicted.columns if name.startswith("p_")]
     matched = match_labels([name.removeprefix("p_") for name in columns], dataset.label_names, mapping or {})
     rows = np.flatnonzero(store.usable)
     if not len(rows):
-        raise UserError(f"{dataset.root}: not one of {count(table.paths, 'clip')} can be used; `python -m ser.check_data` says why.")
+        raise UserError(f"{dataset.root}: not one of {count(table.ids, 'clip')} can be used; `python -m ser.check_data` says why.")
     labels = np.array([matched.names.index(matched.of_data[name]) for name in dataset.label_names])[table.labels[rows]]
     probabilities = predicted.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
+    paths = list(map(str, table.paths)) or [""] * len(table)
     speakers = None if table.speakers is None else [table.speakers[row] for row in rows]
     classes = per_class(labels, probabilities, matched.names)
     result = scores(labels, probabilities, speakers)
@@ -94,7 +95,7 @@ def evaluate(
         data=str(dataset.root),
         label_names=matched.names,
         ids=tuple(table.ids[row] for row in rows),
-        paths=tuple(str(table.paths[row]) for row in rows),
+        paths=tuple(paths[row] for row in rows),
         labels=labels,
         probabilities=probabilities,
         result=result,
@@ -103,8 +104,7 @@ def evaluate(
         temperature=read_temperature(model),
         mapping=matched.changes,
         unusable=tuple(
-            {"id": table.ids[row], "status": store.report["status"][row], "path": str(table.paths[row])}
-            for row in np.flatnonzero(~store.usable)
+            {"id": table.ids[row], "status": store.report["status"][row], "path": paths[row]} for row in np.flatnonzero(~store.usable)
         ),
         warnings=tuple(_warnings(seen, len(rows), classes, matched)),
     )

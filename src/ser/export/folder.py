@@ -10,7 +10,7 @@ from ser.export.model_card import Facts, model_card
 from ser.export.parity import Parity, check_parity
 from ser.export.source import Source
 from ser.models.onnx import frontend_as_json
-from ser.models.registry import input_of, load_model
+from ser.models.registry import load_model
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, write_json, write_text
 
@@ -25,13 +25,13 @@ def export_folder(source: Source, output: Path, facts: Facts) -> Parity:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output: {output} holds something already, which export doesn't overwrite. Name a new folder, or empty it.")
     model = load_model(source.model)
-    if model.kind == "classical":
+    if not model.by_epochs:
         raise UserError(
-            f"{source.model} is a classical model: scikit-learn on features that librosa, openSMILE or own code compute, no graph, "
+            f"{source.model} is a {model.kind} model: scikit-learn on features that librosa, openSMILE or own code compute, no graph, "
             "so there is nothing to write as ONNX. Its folder (JSON, safetensors, skops) can be copied as it is and opened with --model."
         )
-    if input_of(model.kind) != "audio":
-        raise UserError(f"{source.model} is a {model.kind} model, which takes {input_of(model.kind)}; only models that hear are exported.")
+    if model.takes != "audio":
+        raise UserError(f"{source.model} is a {model.kind} model, which takes {model.takes}; only models that hear are exported.")
     with atomic_folder(output) as temporary:
         model.save(temporary)
         write_onnx(model, temporary / "model.onnx")

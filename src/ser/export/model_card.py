@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from ser.data.labels import EMOTIONS, LABEL_SETS
+from ser.data.utterance import Utterance
 from ser.export.parity import Parity
 from ser.export.source import Source
 from ser.models.base import SerModel
@@ -104,7 +105,7 @@ def _use(model: SerModel) -> str:
     lines += ["    python -m ser.predict --model FOLDER clip.wav", "    python -m ser.predict --model FOLDER/model.onnx clip.wav"]
     if model.kind == "encoder" and model.head is None:
         lines += ["", "With transformers alone:", "", '    pipeline("audio-classification", model="FOLDER")(wave)  # float32 at 16 kHz']
-    inputs = ", ".join(f"`{name}`" for name in model.frontend.collate([model.frontend.prepare(_SILENCE)]))
+    inputs = ", ".join(f"`{name}`" for name in model.frontend.collate([model.frontend.prepare(Utterance(_SILENCE))]))
     lines += [
         "",
         f"The graph of `model.onnx` takes {inputs} and gives `logits` (batch, labels). How a wave becomes its inputs is in the file's "

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from ser.config import Config, as_plain
-from ser.inference.prediction import model_folders
+from ser.inference.opening import model_folders
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 

@@ -37,14 +37,17 @@ def load_dataset_from_directory(directory: str | Path) -> tuple[list[str], list[
     return [str(path) for path in table.paths], [dataset.label_names[label] for label in table.labels]
 
 
-def write_clips(path: str | Path, paths: Sequence[str | Path], labels: Sequence[str]) -> None:
-    """Write a CSV `file_path,emotion` with absolute paths, which training and evaluation read. Raises UserError."""
-    if len(paths) != len(labels):
-        raise UserError(f"{len(paths)} paths and {len(labels)} labels were given; one label per path is needed.")
+def write_clips(path: str | Path, paths: Sequence[str | Path], labels: Sequence[str], speakers: Sequence[str] | None = None) -> None:
+    """Write a CSV `file_path,emotion[,speaker]` with absolute paths, which training and evaluation read. Raises UserError."""
+    for what, given in (("label", labels), ("speaker", labels if speakers is None else speakers)):
+        if len(paths) != len(given):
+            raise UserError(f"{len(paths)} paths and {len(given)} {what}s were given; one {what} per path is needed.")
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["file_path", "emotion"])
-    rows.writerows([str(Path(file).absolute()), str(label)] for file, label in zip(paths, labels, strict=True))
+    columns = {"file_path": [str(Path(file).absolute()) for file in paths], "emotion": list(map(str, labels))}
+    columns |= {} if speakers is None else {"speaker": list(map(str, speakers))}
+    rows.writerow(columns)
+    rows.writerows(zip(*columns.values(), strict=True))
     write_text(path, text.getvalue())
 
 

@@ -58,15 +58,17 @@ class InferenceEngine:
         """The model's labels in its order."""
         return self.predictor.label_names
 
-    def predict_single(self, path: str | Path) -> Prediction:
-        """Predict one file; a file that can't be used gets its status and no emotion."""
-        return next(self.stream([path]))
+    def predict_single(self, path: str | Path, speaker: str | None = None) -> Prediction:
+        """Predict one file; a file that can't be used gets its status and no emotion. speaker: where known, for models that ask."""
+        return next(self.stream([path], [speaker]))
 
-    def predict_batch(self, paths: Iterable[str | Path], output: str | Path | None = None) -> list[Prediction]:
-        """Predict files; one prediction each, in the order given. output: a .csv or .json to write them to."""
+    def predict_batch(
+        self, paths: Iterable[str | Path], output: str | Path | None = None, speakers: Sequence[str | None] | None = None
+    ) -> list[Prediction]:
+        """Predict files; one prediction each, in the order given. output: a .csv or .json to write them to. speakers: one for each."""
         paths = list(paths)
         _check_output(output)
-        bar = tqdm(self.stream(paths), "predicting", len(paths), unit="file", delay=2, disable=None, leave=False)
+        bar = tqdm(self.stream(paths, speakers), "predicting", len(paths), unit="file", delay=2, disable=None, leave=False)
         results = list(bar)
         if output is not None:
             write_predictions(results, output, self.label_names)
@@ -105,15 +107,18 @@ class InferenceEngine:
             "mean_confidence": float(np.mean([result["confidence"] for result in known])) if known else None,
         }
 
-    def stream(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+    def stream(self, paths: Iterable[str | Path], speakers: Sequence[str | None] | None = None) -> Iterator[Prediction]:
         """Predictions one after another, in the order of the paths, as they become known; memory doesn't grow with their number."""
         paths = [Path(path) for path in paths]
+        if speakers is not None and len(speakers) != len(paths):
+            raise UserError(f"{len(paths)} paths and {len(speakers)} speakers were given; one speaker (or None) per path is needed.")
         at_once = len(paths) if self.predictor.compares_clips else CLIPS_AT_ONCE
         for start in range(0, len(paths), max(at_once, 1)):
             part = paths[start : start + at_once]
             clips = list(decode_all(part, max_seconds=self.predictor.max_seconds))
             usable = [place for place, clip in enumerate(clips) if clip.usable]
-            found = dict(zip(usable, self.predictor.probabilities([clips[place].samples for place in usable]), strict=True))
+            voices = None if speakers is None else [speakers[start + place] for place in usable]
+            found = dict(zip(usable, self.predictor.probabilities([clips[place].samples for place in usable], voices), strict=True))
             for place, (path, clip) in enumerate(zip(part, clips, strict=True)):
                 yield self._prediction(path, clip, found.get(place))
 

@@ -35,14 +35,20 @@ class ModelEvaluator:
             raise UserError("nothing is evaluated yet: call evaluate_dataset(paths, labels) first.")
         return self._found
 
-    def evaluate_dataset(self, paths: Sequence[str | Path], labels: Sequence[str], mapping: Mapping[str, str] | None = None) -> dict:
-        """Predict the clips and score them; labels are names of emotions in any alias.
+    def evaluate_dataset(
+        self,
+        paths: Sequence[str | Path],
+        labels: Sequence[str],
+        mapping: Mapping[str, str] | None = None,
+        speakers: Sequence[str] | None = None,
+    ) -> dict:
+        """Predict the clips and score them; labels are names of emotions in any alias. speakers: of each clip, where they are known.
 
         Returns n, accuracy with its 95 % interval, majority, macro_f1, uar, log_loss and ece. Raises UserError where labels of model and
         data can't be matched; mapping says what a label counts as, e.g. {"calm": "neutral"}.
         """
         clips = self.output / "clips.csv"
-        write_clips(clips, paths, labels)
+        write_clips(clips, paths, labels, speakers)
         data = DataConfig(root=str(clips), allow_absolute_paths=True)
         self._found = evaluate(self.model, read_dataset(data), data, mapping, self.batch_size, self.precision)
         return self._found.result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from ser.audio import SAMPLE_RATE
-from ser.data.tables import Voice
+from ser.data.inputs import Input, Store
+from ser.data.utterance import Utterance
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, write_json
 
@@ -21,23 +22,68 @@ CARD = "ser_model.json"
 
 
 class Frontend(Protocol):
-    """Turns waves into a batch; the same object in training and prediction. Picklable: it runs in loader workers."""
+    """Turns clips into a batch; the same object in training and prediction. Picklable: it runs in loader workers."""
 
-    def prepare(self, wave: np.ndarray) -> np.ndarray:
-        """Wave (T,) float32 at 16 kHz in [-1, 1) -> what the network sees of it, float32 (T,) or (frames, features)."""
+    def prepare(self, clip: Utterance) -> np.ndarray:
+        """A clip -> what the network sees of it, e.g. float32 (T,) or (frames, features)."""
 
     def collate(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """Pad prepared clips to one batch, the keyword arguments of `SerModel.forward`."""
 
 
-class Described(Protocol):
-    """What is told of every model, trained or fitted, on its card."""
+class Model(Protocol):
+    """What every model says of itself, whether it is trained by epochs (SerModel) or fitted in one go (FittedModel)."""
 
+    takes: Input
+    """What of a clip: audio, text, or both."""
+    uses_voices: bool
+    """Whether it matters to it who speaks, where that is known."""
+    by_epochs: bool
+    compares_clips: bool
+    """Whether a clip's answer depends on the clips it is given with."""
     kind: str
     label_names: tuple[str, ...]
     max_seconds: float
+    """How much of a clip it hears."""
     exact_length: bool
+    """True when padding would change the logits: predict on batches of clips of equal length."""
     noise_reduction: bool
+    """Whether its clips had `data.noise_reduction` in training; prediction does the same."""
+
+    def read_at_most(self, tokens: int) -> None:
+        """Cut texts to fewer tokens than in training, where it reads tokens."""
+
+
+class FittedModel(ABC):
+    """A model that is fitted to all training clips at once. It has no tensors: it stays on the CPU, and prediction is all it does."""
+
+    takes: Input = "audio"
+    by_epochs = uses_voices = compares_clips = exact_length = noise_reduction = False
+    caveats: Sequence[str] = ()
+    """What has to be said beside any score of this model."""
+
+    @abstractmethod
+    def fit(self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> np.ndarray:
+        """Learn from the training clips, rows of the store, and their labels (n,); nothing else is seen.
+
+        Returns their probabilities (n, labels). after_file: called now and then; may raise to end it.
+        """
+
+    @abstractmethod
+    def predict(self, store: Store, rows: np.ndarray, title: str | None, after_file: Callable[[], None]) -> np.ndarray:
+        """Probabilities (n, labels) of (usable) rows of a store. title: where given, what was found in the clips is told under it."""
+
+    def to(self, device: object) -> FittedModel:
+        """The same model."""
+        return self
+
+    def eval(self) -> FittedModel:
+        """The same model."""
+        return self
+
+    def read_at_most(self, tokens: int) -> None:
+        """It reads no tokens."""
+        return
 
 
 class SerModel(nn.Module, ABC):
@@ -48,16 +94,16 @@ class SerModel(nn.Module, ABC):
     """
 
     frontend: Frontend
+    takes: Input = "audio"
+    by_epochs = True
+    uses_voices = compares_clips = False
 
     def __init__(self, kind: str, label_names: Sequence[str], max_seconds: float, exact_length: bool):
         super().__init__()
         self.kind = kind
         self.label_names = tuple(label_names)
         self.max_seconds = float(max_seconds)
-        self.exact_length = exact_length
-        """True when padding would change the logits: predict on batches of clips of equal length."""
-        self.noise_reduction = False
-        """Whether its clips had `data.noise_reduction` in training; prediction does the same."""
+        self.exact_length, self.noise_reduction = exact_length, False
 
     @abstractmethod
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
@@ -71,15 +117,14 @@ class SerModel(nn.Module, ABC):
         """Whether the parameter is trained with the head's learning rate. Everything is, where nothing is pretrained."""
         return True
 
-    @property
-    def uses_voices(self) -> bool:
-        """Whether `frontend.prepare` takes the clip's voice as a second argument, where it is known."""
-        return False
+    def read_at_most(self, tokens: int) -> None:
+        """Cut texts to fewer tokens than in training, where it reads tokens."""
+        return
 
-    def fit_statistics(self, waves: Iterable[np.ndarray], labels: np.ndarray, voices: Sequence[Voice] | None) -> None:
+    def fit_statistics(self, clips: Iterable[Utterance], labels: np.ndarray) -> None:
         """Learn what the frontend needs (means of features, a neutral baseline) before training, from its clips alone.
 
-        waves: the clips of the fold's training part, read as they are asked for; labels and voices in the same order.
+        clips: of the fold's training part, read as they are asked for; labels in the same order.
         """
         return
 
@@ -108,7 +153,7 @@ class SerModel(nn.Module, ABC):
             write_json(temporary / CARD, card_of(self) | self._write(temporary))
 
 
-def card_of(model: Described) -> dict:
+def card_of(model: Model) -> dict:
     """What the card of every kind of model says, whether trained or fitted."""
     return {
         "kind": model.kind,

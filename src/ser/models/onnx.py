@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ser.data.utterance import Utterance
 from ser.features.spectral import Spectrum
 from ser.models.base import Frontend, SerModel
 from ser.models.encoder.frontends import LogMel, Waveform
@@ -114,5 +115,5 @@ def example_clips(frontend: Frontend, seconds: Sequence[float], seed: int) -> li
     for length in seconds:
         time = np.arange(max(1, round(16_000 * length))) / 16_000
         wave = rng.normal(0, 0.1, len(time)) * (0.2 + np.sin(2 * np.pi * rng.uniform(0.5, 4) * time) ** 2)
-        clips.append(frontend.prepare(wave.astype(np.float32)))
+        clips.append(frontend.prepare(Utterance(wave.astype(np.float32))))
     return clips

@@ -2,7 +2,7 @@
 
 `build_model` makes a network to train, `load_model` opens one that was saved (or any audio classifier of the
 transformers library). A new architecture is a file with two functions, `build(config, label_names, max_seconds)` and
-`load(folder, card)`, and one line in `KINDS`.
+`load(folder, card)`, its class (of `SerModel` or `FittedModel`), and one line in `KINDS`.
 """
 
 from __future__ import annotations
@@ -12,35 +12,31 @@ from importlib import import_module
 from pathlib import Path
 
 from ser.config import ModelConfig
-from ser.data.inputs import Input
-from ser.models.base import SerModel, read_card
+from ser.models.base import FittedModel, Model, SerModel, read_card
 from ser.runtime.errors import UserError
 
-__all__ = ["FITTED_AT_ONCE", "KINDS", "SerModel", "build_model", "input_of", "load_model"]
+__all__ = ["KINDS", "FittedModel", "Model", "SerModel", "build_model", "load_model", "model_class"]
 
 KINDS = {
-    "encoder": "ser.models.encoder.encoder",
-    "classical": "ser.models.classical.classical",
-    "mfcc_cnn": "ser.models.frames.mfcc_cnn",
-    "logmel_crnn": "ser.models.frames.logmel_crnn",
-    "mfcc_lstm_delta": "ser.models.frames.mfcc_lstm_delta",
-    "text_encoder": "ser.models.text.text_encoder",
-    "text_ngrams": "ser.models.text.text_ngrams",
-    "fusion": "ser.models.fusion.fusion",
+    "encoder": "ser.models.encoder.encoder:EncoderModel",
+    "classical": "ser.models.classical.classical:ClassicalModel",
+    "mfcc_cnn": "ser.models.frames.mfcc_cnn:MfccCnn",
+    "logmel_crnn": "ser.models.frames.logmel_crnn:LogmelCrnn",
+    "mfcc_lstm_delta": "ser.models.frames.mfcc_lstm_delta:MfccLstmDelta",
+    "text_encoder": "ser.models.text.text_encoder:TextEncoderModel",
+    "text_ngrams": "ser.models.text.text_ngrams:TextNgrams",
+    "fusion": "ser.models.fusion.fusion:FusionModel",
 }
 TEXT_TYPES = ("roberta", "bert", "electra", "distilbert", "albert", "xlm-roberta", "deberta-v2", "modernbert")
 """What transformers calls the text encoders known here."""
-FITTED_AT_ONCE = ("classical", "text_ngrams")
-"""Kinds without epochs: they offer `fit` and `predict`."""
-_INPUTS: dict[str, Input] = {"text_encoder": "text", "text_ngrams": "text", "fusion": "audio and text"}
 
 
-def input_of(kind: str) -> Input:
-    """What a kind of model takes of a clip."""
-    return _INPUTS.get(kind, "audio")
+def model_class(kind: str) -> type[SerModel] | type[FittedModel]:
+    """The class of a kind, which says by attributes what its models take of a clip and how they are fitted."""
+    return getattr(_module(kind), KINDS[kind].split(":")[1])
 
 
-def build_model(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float) -> SerModel:
+def build_model(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float) -> SerModel | FittedModel:
     """A network to train: pretrained weights where the architecture has them, a new head with one output per label.
 
     New weights depend only on torch's seed, which the caller sets. Clips are cut to `max_seconds`.
@@ -51,7 +47,7 @@ def build_model(config: ModelConfig, label_names: tuple[str, ...], max_seconds: 
     return _module(config.kind).build(config, tuple(label_names), float(max_seconds))
 
 
-def load_model(folder: str | Path) -> SerModel:
+def load_model(folder: str | Path) -> SerModel | FittedModel:
     """Open a network saved by `SerModel.save`, any audio classifier of transformers by folder or hub name, or an exported model.onnx.
 
     The labels and their order are read from the checkpoint. The network comes in eval mode, its weights in float32.
@@ -77,4 +73,4 @@ def _reads_text(folder: Path) -> bool:
 def _module(kind: str):
     if kind not in KINDS:
         raise UserError(f"model kind: given {kind!r}; known kinds are {', '.join(KINDS)}.")
-    return import_module(KINDS[kind])
+    return import_module(KINDS[kind].split(":")[0])

@@ -22,15 +22,15 @@ from tqdm import tqdm
 from ser.audio import SAMPLE_RATE
 from ser.config import SubtitlesConfig
 from ser.data.hashes import hash_files
+from ser.data.inputs import Store
 from ser.data.labels import LABEL_SETS, map_label
-from ser.data.store import ClipStore
 from ser.runtime.errors import UserError
 from ser.scoring.calibration import read_temperature, scaled
 from ser.subtitle.film import Film
 from ser.transcripts import Segment
 
 if TYPE_CHECKING:
-    from ser.models.base import SerModel
+    from ser.models.base import Model
 
 FORMAT = 1  # raise it when the same sound and model give other probabilities
 CHUNK = 256  # windows predicted between two writes: what a kill costs
@@ -86,7 +86,7 @@ def emotion_probabilities(
     model: a run (mean over its folds), a fold or a model folder. Emotions that the seven lack count for their nearest one; those with
     none (other, unknown) for none, so a row may sum to less than one. Raises UserError for a model that knows fewer than two of the seven.
     """
-    from ser.inference.prediction import load_models, model_folders
+    from ser.inference.opening import load_models, model_folders
     from ser.runtime.device import make_accelerator
 
     accelerator, temperature = make_accelerator(config.precision), read_temperature(model)
@@ -96,7 +96,7 @@ def emotion_probabilities(
             # Heard as in training: the model's folder says how.
             seven = _into_seven(network, folder)
             windows = windows_of(segments, film.frames, min(config.context, network.max_seconds), network.max_seconds)
-            store = film.clips(windows.parts, network.noise_reduction)
+            store = Store.of_clips(film.clips(windows.parts, network.noise_reduction))
             rows = np.flatnonzero(store.usable)
         place = Path(cache) / "emotions" / f"{_key(folder, store, rows, config, cache)}.f64"
         with _progress(place, len(rows), len(network.label_names), f"emotions, {title}") as progress:
@@ -105,15 +105,11 @@ def emotion_probabilities(
     return _by_segment(total / len(folders), windows, rows, len(segments))
 
 
-def predict_missing(progress: Progress, network: SerModel, store: ClipStore, rows: np.ndarray, batch_size: int, accelerator) -> None:
-    """Predict what isn't on disk yet, a chunk at a time.
-
-    A classical model hears all at once: it may tell voices apart by comparing them.
-    """
+def predict_missing(progress: Progress, network: Model, store: Store, rows: np.ndarray, batch_size: int, accelerator) -> None:
+    """Predict what isn't on disk yet, a chunk at a time; all at once where the model compares clips."""
     from ser.inference.prediction import predict_probabilities
-    from ser.models.registry import FITTED_AT_ONCE
 
-    chunk = max(1, len(rows)) if network.kind in FITTED_AT_ONCE else CHUNK
+    chunk = max(1, len(rows)) if network.compares_clips else CHUNK
     for start in range(progress.whole_chunks(chunk) * chunk, len(rows), chunk):
         progress.append(predict_probabilities(network, store, rows[start : start + chunk], batch_size, accelerator))
 
@@ -157,12 +153,10 @@ def _progress(path: Path, rows: int, labels: int, title: str) -> Iterator[Progre
         yield Progress(path, rows, labels, lambda count: bar.update(count) and None)
 
 
-def _into_seven(network: SerModel, folder: Path) -> np.ndarray:
+def _into_seven(network: Model, folder: Path) -> np.ndarray:
     """0/1 (labels, 7): which of the seven each of a model's labels counts for."""
-    from ser.models.registry import input_of
-
-    if (takes := input_of(network.kind)) != "audio":
-        raise UserError(f"{folder} is a {network.kind} model, which takes {takes}; subtitles need a model that hears.")
+    if network.takes != "audio":
+        raise UserError(f"{folder} is a {network.kind} model, which takes {network.takes}; subtitles need a model that hears.")
     mapped = [map_label(name, LABELS) for name in network.label_names]
     if len(set(mapped) - {None}) < 2:
         raise UserError(
@@ -172,7 +166,7 @@ def _into_seven(network: SerModel, folder: Path) -> np.ndarray:
     return np.array([[float(label == name) for label in LABELS] for name in mapped])
 
 
-def _key(folder: Path, store: ClipStore, rows: np.ndarray, config: SubtitlesConfig, cache: str | Path) -> str:
+def _key(folder: Path, store: Store, rows: np.ndarray, config: SubtitlesConfig, cache: str | Path) -> str:
     """What the probabilities depend on: the sound of every window, the model's files, and how it is run."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     contents = hash_files(files, cache, "the model")

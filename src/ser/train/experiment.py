@@ -19,10 +19,10 @@ import yaml
 from ser.config import Config, as_plain, flat, save_config
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.folds import read_or_make_folds, write_folds
-from ser.data.inputs import Input, Store, open_store, without_transcript
+from ser.data.inputs import Input, Store, open_store
 from ser.data.tables import Dataset, Table, read_dataset
 from ser.data.text_groups import describe_leak
-from ser.models.registry import input_of
+from ser.models.registry import model_class
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, remove_leftovers, write_json
 from ser.train.lock import is_being_trained
@@ -75,12 +75,11 @@ def open_experiment(config: Config) -> Experiment:
     if begun:
         _check_config(config, folder)
     dataset = read_dataset(config.data)
-    train, train_store, dropped = _usable_training_clips(dataset.train, config)
-    train_store.voices = train.voices
+    takes = model_class(config.model.kind).takes
+    train, train_store, dropped = _usable_training_clips(dataset.train, config, takes)
     test_store = None
     if dataset.test is not None:
-        test_store = open_store(input_of(config.model.kind), dataset.test, config.data, "test clips")
-        test_store.voices = dataset.test.voices
+        test_store = open_store(takes, dataset.test, config.data, "test clips")
         if (unusable := int((~test_store.usable).sum())) > 0:
             print(f"warning: {unusable} test clips can't be used; their rows get the prior of the training labels.")
     description = _describe_data(dataset, train, train_store, test_store, dropped)
@@ -91,28 +90,27 @@ def open_experiment(config: Config) -> Experiment:
     folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, config.run.seed, dataset.label_names)
     save_config(config, folder / "config.yaml")
     write_folds(folder / "folds.csv", train, folds)
-    what = input_of(config.model.kind)
-    leak = None if what == "audio" else describe_leak(train.texts, train.labels, folds)
-    silent = [name for name, missing in zip(train.ids, without_transcript(train_store), strict=True) if missing]
-    write_json(folder / "data.json", description | {"split": split, "input": what, "text_leak": leak, "without_transcript": silent})
+    leak = None if takes == "audio" else describe_leak(train.texts, train.labels, folds)
+    silent = [train.ids[row] for row in np.flatnonzero(train_store.without_transcript)]
+    write_json(folder / "data.json", description | {"split": split, "input": takes, "text_leak": leak, "without_transcript": silent})
     test_clips = 0 if dataset.test is None else len(dataset.test)
     print(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
-    _tell_duplicates(dataset, train, train_store, test_store, folds, what)
+    _tell_duplicates(dataset, train, train_store, test_store, folds, takes)
     if leak:
         print(f"warning: {leak}")
     return Experiment(config, folder, dataset.label_names, train, train_store, dataset.test, test_store, folds, split, dropped)
 
 
-def _tell_duplicates(dataset: Dataset, train: Table, train_store: Store, test_store: Store | None, folds: np.ndarray, what: Input) -> None:
+def _tell_duplicates(dataset: Dataset, train: Table, train_store: Store, test_store: Store | None, folds: np.ndarray, takes: Input) -> None:
     test_hashes = () if test_store is None else test_store.report["audio_hash"]
     findings = find_duplicates(train, train_store.report["audio_hash"], folds, dataset.test, test_hashes, dataset.label_names)
     if findings:
-        print(f"warning: {describe_duplicates(findings, what)}")
+        print(f"warning: {describe_duplicates(findings, takes)}")
 
 
-def _usable_training_clips(table: Table, config: Config) -> tuple[Table, Store, list[dict]]:
+def _usable_training_clips(table: Table, config: Config, takes: Input) -> tuple[Table, Store, list[dict]]:
     """The training clips that can be used; those that can't stop the run, or are left out when that was asked for."""
-    store = open_store(input_of(config.model.kind), table, config.data, "training clips")
+    store = open_store(takes, table, config.data, "training clips")
     bad = np.flatnonzero(~store.usable)
     if not len(bad):
         return table, store, []

@@ -25,21 +25,20 @@ def fit_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
     # By id, so that the order of the table's rows decides nothing.
     train_rows = np.array(sorted(np.flatnonzero(run.folds != fold), key=lambda row: run.train.ids[row]))
     valid_rows = np.flatnonzero(run.folds == fold)
-    labels, speakers = run.train.labels, run.train.speakers
+    labels = run.train.labels
     model = build_model(config.model, run.label_names, config.data.max_seconds)
     model.noise_reduction = config.data.noise_reduction
     started = time.monotonic()
     seed = seed_of(config.run.seed, "fold", fold)
     on_train = quick_scores(
         labels[train_rows],
-        model.fit(run.train_store, train_rows, labels[train_rows], _take(speakers, train_rows), seed, stopper.check),
+        model.fit(run.train_store, train_rows, labels[train_rows], seed, stopper.check),
     )
     fitted = time.monotonic()
     title = f"fold {fold} of {config.cv.n}"
-    valid = model.predict(run.train_store, valid_rows, _take(speakers, valid_rows), f"{title}, validation", stopper.check)
+    valid = model.predict(run.train_store, valid_rows, f"{title}, validation", stopper.check)
     predicted = time.monotonic()
-    test_speakers = None if run.test is None else run.test.speakers
-    test = predict_test(run, lambda rows: model.predict(run.test_store, rows, _take(test_speakers, rows), f"{title}, test", stopper.check))
+    test = predict_test(run, lambda rows: model.predict(run.test_store, rows, f"{title}, test", stopper.check))
     on_valid = quick_scores(labels[valid_rows], valid)
     history = {
         "epoch": 1,
@@ -75,7 +74,3 @@ def fit_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
         metrics = write_artefacts(run, fold, valid, test, [history], [timing], model.save, training)
         tracker.finish({"best_epoch": 1, **metrics["scores"]})
     return metrics
-
-
-def _take(names: tuple[str, ...] | None, rows: np.ndarray) -> list[str] | None:
-    return None if names is None else [names[row] for row in rows]

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ser.data.inputs import Store
 from ser.models.base import SerModel
-from ser.models.registry import FITTED_AT_ONCE, build_model
+from ser.models.registry import build_model, model_class
 from ser.runtime.files import remove_leftovers
 from ser.runtime.seeds import seed_of
 from ser.scoring.suspicions import chance_in_training
@@ -34,12 +34,11 @@ def train_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
     folder = run.folder / f"fold_{fold}"
     with only_process(folder):
         remove_leftovers(folder, alone=True)
-        if run.config.model.kind in FITTED_AT_ONCE:
+        if not model_class(run.config.model.kind).by_epochs:
             return fit_fold(run, fold, stopper)
         config = run.config
         data = FoldData(
             store=run.train_store,
-            ids=run.train.ids,
             labels=run.train.labels,
             # By id, so that the order of the table's rows doesn't decide which clips share a batch.
             train_rows=np.array(sorted(np.flatnonzero(run.folds != fold), key=lambda row: run.train.ids[row])),
@@ -66,9 +65,8 @@ def train_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
 def _fit_statistics(model: SerModel, data: FoldData) -> None:
     """What the frontend has to know of the data, from the training part and nothing else."""
     rows = data.train_rows
-    voices = None if data.store.voices is None else [data.store.voices[row] for row in rows]
     bar = tqdm(rows, "statistics of the training part", unit="clip", delay=2, disable=None, leave=False)
-    model.fit_statistics((data.store[row] for row in bar), data.labels[rows], voices)
+    model.fit_statistics((data.store[row] for row in bar), data.labels[rows])
 
 
 def _write_artefacts(

@@ -39,10 +39,9 @@ LARGEST_SHARE = 0.02
 
 @dataclass
 class FoldData:
-    """The clips of one fold. Rows index ids, labels and the store alike."""
+    """The clips of one fold. Rows index labels and the store alike."""
 
     store: Store
-    ids: tuple[str, ...]
     labels: np.ndarray
     train_rows: np.ndarray
     valid_rows: np.ndarray
@@ -178,8 +177,7 @@ class Trainer:
     def _run_groups(self, groups: list[list[int]]) -> None:
         size = self.progress.batch_size
         batches = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
-        data, voices = self.data, self.data.store.voices if self.model.uses_voices else None
-        clips = PreparedClips(data.store, self.model.frontend, self.augmenter, data.ids, data.seed, self.progress.epoch, voices)
+        clips = PreparedClips(self.data.store, self.model.frontend, self.augmenter, self.data.seed, self.progress.epoch)
         # No local variable: an exception would keep it, and with it the workers, until Python ends.
         self.batches = iter(load_batches(clips, batches, self.train.workers))
         self.model.train()

@@ -7,7 +7,6 @@ import warnings
 import torch
 
 from ser.config import Config
-from ser.data.store import ClipStore
 from ser.report.fold_report import fold_report
 from ser.report.page.judged import clip_facts
 from ser.report.run_report import run_report
@@ -44,8 +43,8 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
             return None
         with stopper.at_once():
             report = run_report(run.folder, facts=clip_facts(run.train, config.data, run.train_store.report))
-    heard = isinstance(run.train_store, ClipStore)
-    track_run(config, run.folder, report, (lambda name: run.train_store[run.train.ids.index(name)]) if heard else None)
+    clips = run.train_store.clips
+    track_run(config, run.folder, report, None if clips is None else lambda name: clips[run.train.ids.index(name)])
     print(f"out-of-fold: {describe(report['oof'])}")
     for warning in report["warnings"]:
         print(f"warning: {warning}")

@@ -14,6 +14,7 @@ from sklearn.svm import SVC
 
 from ser import predict
 from ser.config import ClassicalConfig, DataConfig
+from ser.data.inputs import Store
 from ser.data.store import ClipStore
 from ser.make_demo.folder import make_demo
 from ser.models.classical.classifiers import classifier_scores, fit_classifier, fit_sharpness, softmax
@@ -131,7 +132,7 @@ def test_the_order_of_the_rows_does_not_matter(run, data, tmp_path):
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_saved_model_gives_the_same_probabilities(classifier, run, data, tmp_path):
     """Written and read without pickle, for every classifier."""
-    store = ClipStore.open(sorted((data / "test").glob("*.wav")), DataConfig(cache=str(data.parent / "cache")))
+    store = Store.of_clips(ClipStore.open(sorted((data / "test").glob("*.wav")), DataConfig(cache=str(data.parent / "cache"))))
     if classifier == "kernel_ridge":
         folder, rows = run / "fold_0" / "model", np.arange(len(store))
         model = load_model(folder)

@@ -6,6 +6,7 @@ import torch
 
 from checkpoints import LABELS, NAMED, make_checkpoint, waves
 from ser.config import ModelConfig
+from ser.data.utterance import Utterance
 from ser.models.encoder.freezing import transformer
 from ser.models.registry import build_model
 from ser.runtime.errors import UserError
@@ -25,7 +26,7 @@ def moved(model) -> set[str]:
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002 (transformers draws its masks there)
     optimizer = torch.optim.SGD([p for group in model.parameter_groups().values() for _, p in group], lr=100.0)
-    batch = model.frontend.collate([model.frontend.prepare(clip) for clip in waves(1.0, 1.5)])
+    batch = model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in waves(1.0, 1.5)])
     torch.nn.functional.cross_entropy(model(**batch), torch.tensor([0, 3])).backward()
     optimizer.step()
     return {name for name, parameter in learnable(model) if not torch.equal(before[name], parameter)}
@@ -93,7 +94,7 @@ def test_frozen_parts_stay_in_eval_mode_and_record_no_gradient(tmp_path, kind, s
     recorded = []
     for module in frozen:
         module.register_forward_hook(lambda module, inputs, output: recorded.append(_requires_grad(output)))
-    batch = model.frontend.collate([model.frontend.prepare(clip) for clip in waves(1.0, 1.5)])
+    batch = model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in waves(1.0, 1.5)])
     assert model(**batch).requires_grad
     assert recorded and not any(recorded)
 
@@ -107,7 +108,7 @@ def _requires_grad(output) -> bool:
 def test_frozen_encoder_gives_the_same_states_in_training_as_in_prediction(tmp_path, kind):
     """No dropout, no layer drop, no SpecAugment on what is frozen: its outputs could be cached."""
     model = build(tmp_path, kind, freeze="encoder", layer_drop=0.9, head_dropout=0.0)
-    batch = model.frontend.collate([model.frontend.prepare(clip) for clip in waves(1.0, 1.0)])
+    batch = model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in waves(1.0, 1.0)])
     with torch.no_grad():
         assert torch.equal(model.train()(**batch), model.eval()(**batch))
 

@@ -10,6 +10,7 @@ from soak import compare
 from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser import predict
 from ser.config import DataConfig, ModelConfig, load_config
+from ser.data.inputs import Store
 from ser.data.store import ClipStore
 from ser.models.encoder import frozen_outputs
 from ser.models.encoder.frozen_outputs import FrozenHead, cached_outputs, outputs_folder
@@ -30,7 +31,7 @@ SECONDS = (0.4, 1.3, 0.9, 1.3)
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     paths = [write_wav(folder / f"{i}.wav", clip) for i, clip in enumerate(waves(*SECONDS))]
-    return ClipStore.open(paths, DataConfig(cache=str(folder / "cache")))
+    return Store.of_clips(ClipStore.open(paths, DataConfig(cache=str(folder / "cache"))))
 
 
 @pytest.fixture
@@ -38,9 +39,9 @@ def computed(monkeypatch):
     """The lengths of the clips that went through an encoder."""
     lengths, outputs = [], frozen_outputs._outputs
 
-    def counted(model, wave, accelerator):
-        lengths.append(len(wave))
-        return outputs(model, wave, accelerator)
+    def counted(model, clip, accelerator):
+        lengths.append(len(clip.samples))
+        return outputs(model, clip, accelerator)
 
     monkeypatch.setattr(frozen_outputs, "_outputs", counted)
     return lengths
@@ -68,7 +69,7 @@ def test_head_on_cached_outputs_gives_the_models_own_logits(tmp_path, store, kin
         weights = model.network.layer_weights if model.head is None else model.head.layer_weights
         weights.data = torch.linspace(-1, 2, len(weights))
     outputs, head = outputs_of(model, store, tmp_path / "cache"), FrozenHead(model).eval()
-    alone = torch.cat([logits(model, [store[row]]) for row in range(len(store))])
+    alone = torch.cat([logits(model, [store[row].samples]) for row in range(len(store))])
     batch = head.frontend.collate([head.frontend.prepare(outputs[row]) for row in range(len(store))])
     with torch.no_grad():
         together = head(**batch)
@@ -100,7 +101,7 @@ def test_outputs_are_computed_once_and_shared_by_content_not_by_name(tmp_path, s
 
     clips = waves(*SECONDS)
     other = [write_wav(tmp_path / "a.wav", clips[2]), write_wav(tmp_path / "0.wav", waves(0.4, seed=9)[0])]
-    renamed = ClipStore.open(other, DataConfig(cache=str(tmp_path / "cache")))
+    renamed = Store.of_clips(ClipStore.open(other, DataConfig(cache=str(tmp_path / "cache"))))
     outputs_of(model, renamed, tmp_path / "cache")
     assert computed[len(SECONDS) :] == [6400], "a known clip under another name is found, another clip under a known name isn't"
 

@@ -13,7 +13,7 @@ from soak import compare
 from checkpoints import LABELS, logits, waves
 from ser import predict
 from ser.config import Config, MfccLstmDeltaConfig, ModelConfig, load_config
-from ser.data.tables import Voice
+from ser.data.utterance import Utterance
 from ser.models.frames.frames import MaskedBatchNorm, SpecAugment
 from ser.models.frames.standards import standard_of
 from ser.models.registry import build_model, load_model
@@ -40,7 +40,7 @@ def model_of(kind, seconds=4.0, **settings):
     torch.manual_seed(0)
     model = build_model(ModelConfig(kind=kind, **settings), LABELS, seconds)
     clips = waves(0.9, 1.1, 1.3, 0.7, seed=5)
-    model.fit_statistics(clips, np.full(len(clips), NEUTRAL), [Voice("a", "female")] * len(clips))
+    model.fit_statistics([Utterance(clip, "", "a", "female") for clip in clips], np.full(len(clips), NEUTRAL))
     model.train()
     for _ in range(3):
         logits(model, clips)
@@ -110,11 +110,11 @@ def test_features_are_standardised_by_all_frames_of_the_training_part():
     model = build_model(ModelConfig(kind="logmel_crnn"), LABELS, 4.0)
     clips = waves(0.5, 2.0, 1.0)
     raw = np.concatenate([model.frontend.features(clip) for clip in clips])
-    model.fit_statistics(clips, np.array([0, 1, 2]), None)
+    model.fit_statistics(map(Utterance, clips), np.array([0, 1, 2]))
     standard = model.frontend.standards.pooled
     np.testing.assert_allclose(standard.mean, raw.mean(0), rtol=1e-5)
     np.testing.assert_allclose(standard.deviation, raw.std(0), rtol=1e-4)
-    prepared = np.concatenate([model.frontend.prepare(clip) for clip in clips])
+    prepared = np.concatenate([model.frontend.prepare(Utterance(clip)) for clip in clips])
     np.testing.assert_allclose(prepared.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(prepared.std(0), 1, atol=1e-4)
 
@@ -163,7 +163,15 @@ def delta(baseline="pooled"):
 
 CLIPS = [clip * level for clip, level in zip(waves(1.0, 0.7, 2.0, 0.5, 1.5), (1.0, 0.5, 0.1, 2.0, 0.02), strict=True)]
 CLIP_LABELS = np.array([NEUTRAL, NEUTRAL, 0, NEUTRAL, NEUTRAL])
-VOICES = [Voice("a", "female"), Voice("b", "female"), Voice("a", "female"), Voice("c", "male"), Voice("c", "male")]
+VOICES = [("a", "female"), ("b", "female"), ("a", "female"), ("c", "male"), ("c", "male")]
+UNKNOWN = (None, None)
+
+
+def spoken(clip, voice):
+    return Utterance(clip, "", *voice)
+
+
+SPOKEN = [spoken(clip, voice) for clip, voice in zip(CLIPS, VOICES, strict=True)]
 
 
 def baseline_of(rows):
@@ -176,58 +184,58 @@ def baseline_of(rows):
     ("baseline", "voice", "rows"),
     [
         ("pooled", VOICES[0], [0, 1, 3, 4]),
-        ("gender", Voice("new", "female"), [0, 1]),
-        ("gender", Voice("new", "male"), [3, 4]),
-        ("gender", Voice("new", None), [0, 1, 3, 4]),
-        ("speaker", Voice("a", "male"), [0]),
+        ("gender", ("new", "female"), [0, 1]),
+        ("gender", ("new", "male"), [3, 4]),
+        ("gender", ("new", None), [0, 1, 3, 4]),
+        ("speaker", ("a", "male"), [0]),
         ("speaker", VOICES[3], [3, 4]),
-        ("speaker", Voice("new", "female"), [0, 1, 3, 4]),
-        ("speaker", None, [0, 1, 3, 4]),
+        ("speaker", ("new", "female"), [0, 1, 3, 4]),
+        ("speaker", UNKNOWN, [0, 1, 3, 4]),
     ],
 )
 def test_network_sees_the_difference_to_the_neutral_clips_of_that_voice(baseline, voice, rows):
     model = delta(baseline)
-    model.fit_statistics(CLIPS, CLIP_LABELS, VOICES)
+    model.fit_statistics(SPOKEN, CLIP_LABELS)
     mean, deviation = baseline_of(rows)
     expected = (model.frontend.features(CLIPS[2]) - mean) / deviation
-    np.testing.assert_allclose(model.frontend.prepare(CLIPS[2], voice), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(model.frontend.prepare(spoken(CLIPS[2], voice)), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_speaker_without_neutral_clips_has_the_pooled_baseline():
     model, labels = delta("speaker"), CLIP_LABELS.copy()
     labels[3:] = 0
-    model.fit_statistics(CLIPS, labels, VOICES)
-    assert np.array_equal(model.frontend.prepare(CLIPS[2], VOICES[3]), model.frontend.prepare(CLIPS[2], None))
-    assert not np.array_equal(model.frontend.prepare(CLIPS[2], VOICES[0]), model.frontend.prepare(CLIPS[2], None))
+    model.fit_statistics(SPOKEN, labels)
+    assert np.array_equal(model.frontend.prepare(spoken(CLIPS[2], VOICES[3])), model.frontend.prepare(spoken(CLIPS[2], UNKNOWN)))
+    assert not np.array_equal(model.frontend.prepare(spoken(CLIPS[2], VOICES[0])), model.frontend.prepare(spoken(CLIPS[2], UNKNOWN)))
 
 
 def test_baselines_are_saved_with_the_model(tmp_path):
     model = delta("speaker")
-    model.fit_statistics(CLIPS, CLIP_LABELS, VOICES)
+    model.fit_statistics(SPOKEN, CLIP_LABELS)
     model.eval().save(tmp_path / "model")
     again = load_model(tmp_path / "model")
-    for voice in (None, *VOICES):
-        assert np.array_equal(again.frontend.prepare(CLIPS[2], voice), model.frontend.prepare(CLIPS[2], voice))
+    for voice in (UNKNOWN, *VOICES):
+        assert np.array_equal(again.frontend.prepare(spoken(CLIPS[2], voice)), model.frontend.prepare(spoken(CLIPS[2], voice)))
 
 
 @pytest.mark.parametrize(
     ("labels", "voices", "match"),
     [
         (np.zeros(5, dtype=int), VOICES, "no neutral clip"),
-        (CLIP_LABELS, None, "no speaker is known"),
+        (CLIP_LABELS, [UNKNOWN] * 5, "no speaker is known"),
     ],
 )
 def test_a_baseline_that_cannot_be_had_is_one_message(labels, voices, match):
     with pytest.raises(UserError, match=match):
-        delta("speaker").fit_statistics(CLIPS, labels, voices)
+        delta("speaker").fit_statistics(map(spoken, CLIPS, voices), labels)
     with pytest.raises(UserError, match="no gender is known"):
-        delta("gender").fit_statistics(CLIPS, CLIP_LABELS, [Voice("a", None)] * 5)
+        delta("gender").fit_statistics(map(spoken, CLIPS, [("a", None)] * 5), CLIP_LABELS)
 
 
 def test_labels_without_neutral_are_refused():
     model = build_model(ModelConfig(kind="mfcc_lstm_delta"), ("angry", "sad"), 4.0)
     with pytest.raises(UserError, match="neutral speech, but the labels are angry, sad"):
-        model.fit_statistics(CLIPS, np.zeros(5, dtype=int), None)
+        model.fit_statistics(SPOKEN, np.zeros(5, dtype=int))
 
 
 def test_clips_of_more_than_100_frames_are_cut_to_their_loudest_stretch():
@@ -335,6 +343,6 @@ def test_defaults_of_every_kind_are_accepted(kind):
 
 def test_padding_is_the_mean_so_mixup_with_a_longer_clip_adds_nothing_loud(kind):
     model = model_of(kind)
-    batch = model.frontend.collate([model.frontend.prepare(clip) for clip in waves(0.5, 1.0)])
+    batch = model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in waves(0.5, 1.0)])
     assert (batch["frames"][~batch["mask"]] == 0).all()
     assert batch["frames"].abs().max() > 0.5

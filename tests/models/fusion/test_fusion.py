@@ -19,7 +19,7 @@ from ser.data.folds import make_folds
 from ser.data.inputs import open_store
 from ser.data.tables import Table, read_dataset
 from ser.data.text_groups import describe_leak, text_groups
-from ser.data.text_store import Utterance
+from ser.data.utterance import Utterance
 from ser.ensemble import __main__ as ensemble
 from ser.inference.runs import read_run
 from ser.models.registry import load_model
@@ -126,7 +126,7 @@ def test_without_a_transcript_the_audio_decides_and_it_is_counted(data, tmp_path
     assert any("audio alone decided: 12 of 48" in line for line in report["caveats"])
     model = load_model(f"{config.run.output}/fold_0/model")
     store = open_store("audio and text", read_dataset(DataConfig(root=str(data), cache=str(tmp_path / "cache"))).train, config.data)
-    wave, other = store[0].wave, store[1].wave
+    wave, other = store[0].samples, store[1].samples
     with torch.inference_mode():
         unknown, unknown_other, known = (
             model(**model.frontend.collate([model.frontend.prepare(Utterance(*clip))])) for clip in ((wave, ""), (other, ""), store[0])

@@ -17,7 +17,8 @@ from transformers import AutoModelForSequenceClassification, pipeline
 from checkpoints import make_text_checkpoint
 from ser import check_data, predict
 from ser.config import Config, build_parser, load_config, parse
-from ser.data.text_store import EMPTY, TextStore
+from ser.data.inputs import Store
+from ser.data.utterance import EMPTY, Utterance
 from ser.ensemble import __main__ as ensemble
 from ser.inference.runs import read_run
 from ser.models.registry import build_model, load_model
@@ -120,9 +121,9 @@ def test_emotion_words_are_counted_whatever_blanks_and_letters_form(form):
 
 
 def test_texts_without_any_emotion_word_are_told_by_their_ngrams():
-    store = TextStore(["good good day", "so very good", "bad bad day", "so very bad"] * 3)
+    store = Store.of_texts(["good good day", "so very good", "bad bad day", "so very bad"] * 3)
     model = build_model(Config().model.__class__(kind="text_ngrams"), ("happy", "sad"), 15.0)
-    model.fit(store, np.arange(12), np.array([0, 0, 1, 1] * 3), None, 0)
+    model.fit(store, np.arange(12), np.array([0, 0, 1, 1] * 3), 0)
     assert model.predict(store, np.arange(4)).argmax(1).tolist() == [0, 0, 1, 1]
 
 
@@ -149,9 +150,9 @@ def test_ngrams_equal_scikit_learns_pipeline(ngrams, data):
 
 
 def test_rare_label_that_a_fold_lacks_gets_no_probability():
-    store = TextStore(["좋아 좋아 정말", "좋아 최고 정말", "싫어 정말 싫어", "싫어 별로 정말"] * 3)
+    store = Store.of_texts(["좋아 좋아 정말", "좋아 최고 정말", "싫어 정말 싫어", "싫어 별로 정말"] * 3)
     model = build_model(Config().model.__class__(kind="text_ngrams"), ("happy", "fear", "angry"), 15.0)
-    model.fit(store, np.arange(12), np.array([0, 0, 2, 2] * 3), None, 0)
+    model.fit(store, np.arange(12), np.array([0, 0, 2, 2] * 3), 0)
     probabilities = model.predict(store, np.arange(12))
     assert probabilities.argmax(1).tolist() == [0, 0, 2, 2] * 3
     assert probabilities[:, 1].max() < 0.01
@@ -178,12 +179,12 @@ def test_saved_encoder_opens_in_the_library_pipeline(scratch, data):
 
 def test_padding_changes_no_probability(scratch):
     model = load_model(f"{scratch[0]}/fold_0/model")
-    prepared = [model.frontend.prepare(text) for text in ("짧아", "아주 길고 긴 " * 30)]
+    prepared = [model.frontend.prepare(Utterance(text=text)) for text in ("짧아", "아주 길고 긴 " * 30)]
     with torch.inference_mode():
         together = model(**model.frontend.collate(prepared))
         alone = torch.cat([model(**model.frontend.collate([one])) for one in prepared])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
-    assert len(model.frontend.prepare("가나 " * 5000)) == 256
+    assert len(model.frontend.prepare(Utterance(text="가나 " * 5000))) == 256
 
 
 def test_tokenizer_is_a_function_of_the_training_texts_alone():
@@ -263,8 +264,8 @@ def test_texts_without_ids_are_numbered(ngrams, tmp_path):
 
 
 def test_decomposed_hangul_is_the_same_text():
-    composed, decomposed = TextStore(["정말 좋아요"]), TextStore([unicodedata.normalize("NFD", " 정말  좋아요\n")])
-    assert composed[0] == decomposed[0]
+    composed, decomposed = Store.of_texts(["정말 좋아요"]), Store.of_texts([unicodedata.normalize("NFD", " 정말  좋아요\n")])
+    assert composed[0].text == decomposed[0].text
     assert composed.report["audio_hash"].tolist() == decomposed.report["audio_hash"].tolist()
 
 

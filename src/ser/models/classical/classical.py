@@ -14,12 +14,12 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from tqdm import tqdm
 
 from ser.config import ClassicalConfig, ModelConfig, as_plain
-from ser.data.store import ClipStore
+from ser.data.inputs import Store
 from ser.features import SOURCES, load_features
 from ser.features.alignment import aligned_features, learn_template
 from ser.features.speakers import SpeakerNormalizer, SpeakerSpace
 from ser.features.speakers.finding import as_integers
-from ser.models.base import CARD, card_of
+from ser.models.base import CARD, FittedModel, card_of
 from ser.models.classical.classifiers import fit_sharpness, softmax
 from ser.models.classical.speaker_classifier import SpeakerClassifier
 from ser.runtime.errors import UserError
@@ -35,12 +35,10 @@ TRANSDUCTIVE = (
 SAME_TEXT = "Features `aligned` assume that all clips say nearly the same text."
 
 
-class ClassicalModel:
-    """Clips to probabilities. `fit` once; afterwards it only reads. Offers what inference asks of a model."""
+class ClassicalModel(FittedModel):
+    """Clips to probabilities. `fit` once; afterwards it only reads."""
 
     kind = "classical"
-    exact_length = False
-    noise_reduction = False
 
     def __init__(self, config: ClassicalConfig, label_names: Sequence[str], max_seconds: float):
         self.config, self.label_names, self.max_seconds = config, tuple(label_names), float(max_seconds)
@@ -48,21 +46,21 @@ class ClassicalModel:
         self.chain: SpeakerClassifier | None = None
         self.sharpness = 1.0
 
-    def fit(
-        self,
-        store: ClipStore,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        speakers: Sequence[str] | None,
-        seed: int,
-        after_file: Callable[[], None] = lambda: None,
-    ) -> np.ndarray:
-        """Learn from the training clips: rows of the store, their labels (n,) and, where known, speakers (n names).
+    @property
+    def uses_voices(self) -> bool:
+        """Whether speakers are told, not found."""
+        return self.config.speaker_normalization == "known"
 
-        Nothing else is seen. Returns the probabilities (n, labels) of these clips. after_file: called while features are computed, may
-        raise to end it. Raises UserError where speakers are needed and unknown, or openSMILE isn't installed.
-        """
-        features = self._features(store, rows, after_file)
+    @property
+    def compares_clips(self) -> bool:
+        """Whether speakers are found among the clips that are given together."""
+        return self.config.speaker_normalization == "found"
+
+    def fit(
+        self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None] = lambda: None
+    ) -> np.ndarray:
+        """See `FittedModel.fit`. Raises UserError where speakers are needed and unknown, or openSMILE isn't installed."""
+        features, speakers = self._features(store, rows, after_file), _speakers(store, rows)
         if "aligned" in self.config.features:
             self.template = learn_template(features["timbre"])
         blocks = self._blocks(features)
@@ -71,21 +69,13 @@ class ClassicalModel:
         return softmax(scores, self.sharpness)
 
     def predict(
-        self,
-        store: ClipStore,
-        rows: np.ndarray,
-        speakers: Sequence[str | None] | None = None,
-        title: str | None = None,
-        after_file: Callable[[], None] = lambda: None,
+        self, store: Store, rows: np.ndarray, title: str | None = None, after_file: Callable[[], None] = lambda: None
     ) -> np.ndarray:
-        """Probabilities (n, labels) of the given (usable) rows of a store.
-
-        speakers: n names where known, read with `speaker_normalization` known only. title: where given, the voices found are told.
-        """
+        """See `FittedModel.predict`. title: where given, the voices found are told."""
         if not len(rows):
             return np.zeros((0, len(self.label_names)))
         blocks = self._blocks(self._features(store, rows, after_file))
-        voices = self.chain.voices(blocks, speakers)
+        voices = self.chain.voices(blocks, _speakers(store, rows))
         if title is not None and self.chain.space is not None:
             tqdm.write(f"{title}: {describe_voices(voices, len(self.chain.speakers))}")
         return softmax(self.chain.scores(blocks, voices), self.sharpness)
@@ -119,21 +109,13 @@ class ClassicalModel:
             save_file(self._tensors(), temporary / "arrays.safetensors")
             dump(self.chain.classifier, temporary / "classifier.skops")
 
-    def to(self, device: object) -> ClassicalModel:
-        """The same model: it has no tensors to move, and stays on the CPU."""
-        return self
-
-    def eval(self) -> ClassicalModel:
-        """The same model: prediction is all it does."""
-        return self
-
     def _sources(self) -> list[str]:
         return list(dict.fromkeys(SOURCE_OF[name] for name in self.config.features))
 
-    def _features(self, store: ClipStore, rows: np.ndarray, after_file: Callable[[], None]) -> dict[str, list[np.ndarray]]:
+    def _features(self, store: Store, rows: np.ndarray, after_file: Callable[[], None]) -> dict[str, list[np.ndarray]]:
         features: dict[str, list[np.ndarray]] = {}
         for source in self._sources():
-            features |= load_features(store, rows, source, after_file)
+            features |= load_features(store.clips, rows, source, after_file)
         return features
 
     def _blocks(self, features: dict[str, list[np.ndarray]]) -> list[np.ndarray]:
@@ -166,6 +148,10 @@ class ClassicalModel:
         if self.chain.space is not None:
             tensors |= {f"space.{part.name}": getattr(self.chain.space, part.name) for part in dataclasses.fields(SpeakerSpace)}
         return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+
+
+def _speakers(store: Store, rows: np.ndarray) -> list[str | None] | None:
+    return None if store.speakers is None else [store.speakers[row] for row in rows]
 
 
 def describe_voices(voices: np.ndarray, known: int) -> str:

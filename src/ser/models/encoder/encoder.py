@@ -23,6 +23,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ser.audio import SAMPLE_RATE
 from ser.config import ModelConfig
+from ser.data.utterance import Utterance
 from ser.models.base import SerModel, read_card
 from ser.models.encoder.freezing import freeze, has_final_norm, transformer
 from ser.models.encoder.frontends import (
@@ -252,7 +253,7 @@ def _try_out(model: EncoderModel) -> None:
     model.eval()
     try:
         with torch.no_grad():
-            model(**model.frontend.collate([model.frontend.prepare(np.zeros(SAMPLE_RATE, dtype=np.float32))]))
+            model(**model.frontend.collate([model.frontend.prepare(Utterance(np.zeros(SAMPLE_RATE, np.float32)))]))
     except (RuntimeError, ValueError, IndexError) as error:
         raise UserError(f"model.from_scratch: these sizes make no network: {short(error)}") from None
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ser.audio import SAMPLE_RATE
+from ser.data.utterance import Utterance
 from ser.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ class Waveform:
     mask: bool
     """Whether the checkpoint takes an attention mask."""
 
-    def prepare(self, wave: np.ndarray) -> np.ndarray:
-        """(T,) float32 -> (T,) float32; cut to `max_samples`, zeros appended up to `min_samples`."""
-        wave = np.asarray(wave, dtype=np.float32)[: self.max_samples]
+    def prepare(self, clip: Utterance) -> np.ndarray:
+        """Samples (T,) -> (T,) float32; cut to `max_samples`, zeros appended up to `min_samples`."""
+        wave = np.asarray(clip.samples, dtype=np.float32)[: self.max_samples]
         if self.normalize and len(wave):
             wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
         return np.pad(wave, (0, max(0, self.min_samples - len(wave))))
@@ -68,9 +69,9 @@ class LogMel:
 
     extractor: WhisperFeatureExtractor
 
-    def prepare(self, wave: np.ndarray) -> np.ndarray:
-        """(T,) float32 -> (frames, mel bins) float32; cut or padded to the extractor's `chunk_length` seconds."""
-        wave = np.asarray(wave, dtype=np.float32)
+    def prepare(self, clip: Utterance) -> np.ndarray:
+        """Samples (T,) -> (frames, mel bins) float32; cut or padded to the extractor's `chunk_length` seconds."""
+        wave = np.asarray(clip.samples, dtype=np.float32)
         mel = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]
         return np.ascontiguousarray(mel.T)
 

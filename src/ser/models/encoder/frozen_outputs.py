@@ -19,7 +19,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
-from ser.data.store import ClipStore
+from ser.data.inputs import Store
+from ser.data.utterance import Utterance
 from ser.models.base import SerModel
 from ser.models.encoder.encoder import EncoderModel
 
@@ -30,9 +31,9 @@ _NO_MATTER = ("_name_or_path", "id2label", "label2id", "problem_type", "transfor
 class OutputStore:
     """Encoder outputs of the clips of a store, by the same rows: (layers, size), or (layers, frames, size) for a head on frames."""
 
-    def __init__(self, store: ClipStore, files: dict[str, Path]):
+    def __init__(self, store: Store, files: dict[str, Path]):
         self.hashes = store.report["audio_hash"].tolist()
-        self.frames, self.files, self.voices, self.longest = store.frames, files, None, store.longest
+        self.frames, self.files, self.longest = store.frames, files, store.longest
 
     def __getitem__(self, row: int) -> np.ndarray:
         return read_clip(self.files[self.hashes[row]], self.hashes[row])["outputs"].astype(np.float32, copy=False)
@@ -80,7 +81,7 @@ class FrozenHead(SerModel):
 
 def cached_outputs(
     model: EncoderModel,
-    store: ClipStore,
+    store: Store,
     rows: np.ndarray,
     folder: Path,
     accelerator: Accelerator,
@@ -108,8 +109,8 @@ def cached_outputs(
 
 
 @torch.inference_mode()
-def _outputs(model: EncoderModel, wave: np.ndarray, accelerator: Accelerator) -> np.ndarray:
-    batch = {name: value.to(accelerator.device) for name, value in model.frontend.collate([model.frontend.prepare(wave)]).items()}
+def _outputs(model: EncoderModel, clip: Utterance, accelerator: Accelerator) -> np.ndarray:
+    batch = {name: value.to(accelerator.device) for name, value in model.frontend.collate([model.frontend.prepare(clip)]).items()}
     with accelerator.autocast():
         outputs = model.encoder(**batch, output_hidden_states=_all_layers(model))
     states = outputs.hidden_states if _all_layers(model) else (outputs.last_hidden_state,)

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ser.audio import SAMPLE_RATE
-from ser.data.tables import Voice
+from ser.data.utterance import Utterance
 from ser.features.spectral import Spectrum, log_mel, mfcc
 from ser.models.base import SerModel
 from ser.models.frames.standards import Standards, standard_of
@@ -40,9 +40,9 @@ class FrameFrontend:
     max_frames: int | None = None
     """Longer clips are cut to the stretch of this many frames with the most energy."""
 
-    def prepare(self, wave: np.ndarray, voice: Voice | None = None) -> np.ndarray:
-        """(T,) float32 -> (frames, features) float32, standardised for this voice (pooled when unknown)."""
-        return self.standards.of(voice).apply(self.features(wave))
+    def prepare(self, clip: Utterance) -> np.ndarray:
+        """Samples (T,) -> (frames, features) float32, standardised for the clip's voice (pooled when unknown)."""
+        return self.standards.of(clip).apply(self.features(clip.samples))
 
     def features(self, wave: np.ndarray) -> np.ndarray:
         """(T,) float32 -> (frames, features) float32, before standardising."""
@@ -91,9 +91,9 @@ class FrameModel(SerModel):
         """Logits (B, n_labels) from what the frontend's `collate` returns."""
         return self.logits(self.spec_augment(frames, mask), mask).float()
 
-    def fit_statistics(self, waves: Iterable[np.ndarray], labels: np.ndarray, voices: Sequence[Voice] | None) -> None:
+    def fit_statistics(self, clips: Iterable[Utterance], labels: np.ndarray) -> None:
         """Mean and standard deviation of each feature over all frames of the training part."""
-        pooled = standard_of(self.frontend.features(wave) for wave in waves)
+        pooled = standard_of(self.frontend.features(clip.samples) for clip in clips)
         self.frontend = replace(self.frontend, standards=Standards(pooled))
 
     def _write(self, folder: Path) -> dict:

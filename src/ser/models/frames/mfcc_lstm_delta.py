@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ser.config import ModelConfig
-from ser.data.tables import Voice
+from ser.data.utterance import Utterance
 from ser.features.spectral import Spectrum
 from ser.models.frames.frames import (
     FrameFrontend,
@@ -77,30 +77,32 @@ class MfccLstmDelta(FrameModel):
         states = self.recurrent(self.between(values).transpose(1, 2), mask)
         return self.classifier(self.dropout(masked_mean_max(states, mask)))
 
-    def fit_statistics(self, waves: Iterable[np.ndarray], labels: np.ndarray, voices: Sequence[Voice] | None) -> None:
+    def fit_statistics(self, clips: Iterable[Utterance], labels: np.ndarray) -> None:
         """The neutral baselines, from the neutral clips of the training part. Raises UserError where there are none."""
         if "neutral" not in self.label_names:
             raise UserError(
                 f"model.kind mfcc_lstm_delta compares with neutral speech, but the labels are {', '.join(self.label_names)}. "
                 "Choose another model.kind."
             )
-        if self.uses_voices and (voices is None or all(getattr(voice, self.baseline) is None for voice in voices)):
-            raise UserError(
-                f"model.mfcc_lstm_delta.baseline: given {self.baseline}, but no {self.baseline} is known. Give a CSV `id,speaker,gender` "
-                "with --data.speakers, or use pooled."
-            )
+        by = self.baseline if self.uses_voices else None
         neutral = self.label_names.index("neutral")
-        pooled, of_voice = Moments(), {}
-        for row, wave in enumerate(waves):
-            if labels[row] == neutral:
-                features = self.frontend.features(wave)
+        pooled, of_voice, names = Moments(), {}, set()
+        for label, clip in zip(labels, clips, strict=True):
+            name = None if by is None else getattr(clip, by)
+            names.add(name)
+            if label == neutral:
+                features = self.frontend.features(clip.samples)
                 pooled.add(features)
-                if self.uses_voices and (name := getattr(voices[row], self.baseline)) is not None:
+                if name is not None:
                     of_voice.setdefault(name, Moments()).add(features)
+        if by is not None and names <= {None}:
+            raise UserError(
+                f"model.mfcc_lstm_delta.baseline: given {by}, but no {by} is known. Give a CSV `id,speaker,gender` with --data.speakers, "
+                "or use pooled."
+            )
         if not pooled.frames:
             raise UserError("model.kind mfcc_lstm_delta compares with neutral speech, but no neutral clip is in the training part.")
         standards = {name: moments.standard() for name, moments in sorted(of_voice.items())}
-        by = self.baseline if self.uses_voices else None
         self.frontend = replace(self.frontend, standards=Standards(pooled.standard(), by, standards))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ser.data.tables import Voice
+from ser.data.utterance import Utterance
 
 LEAST_DEVIATION = 1e-3
 """A feature that hardly varies in the clips it was measured on must not be blown up."""
@@ -27,15 +27,15 @@ class Standard:
 
 @dataclass(frozen=True)
 class Standards:
-    """A pooled standard, and those of single voices: `by` is the part of a Voice (speaker or gender) that names them."""
+    """A pooled standard, and those of single voices: `by` is what of a clip (speaker or gender) names them."""
 
     pooled: Standard
     by: str | None = None
     of_voice: Mapping[str, Standard] = field(default_factory=dict)
 
-    def of(self, voice: Voice | None) -> Standard:
-        """The standard of a voice; the pooled one where the voice is unknown."""
-        name = None if voice is None or self.by is None else getattr(voice, self.by)
+    def of(self, clip: Utterance) -> Standard:
+        """The standard of a clip's voice; the pooled one where the voice is unknown."""
+        name = None if self.by is None else getattr(clip, self.by)
         return self.of_voice.get(name, self.pooled)
 
     def as_json(self) -> dict:

@@ -22,8 +22,7 @@ from transformers import PreTrainedModel
 
 from ser.audio import SAMPLE_RATE
 from ser.config import FusionConfig, ModelConfig, as_plain
-from ser.data.tables import Voice
-from ser.data.text_store import Utterance
+from ser.data.utterance import Utterance
 from ser.features import SOURCES
 from ser.features.spectral import mfcc
 from ser.models.base import SerModel
@@ -56,9 +55,9 @@ class NgramWords:
         self.components = np.zeros((self.size, features.shape[1]))
         self.components[: len(spread)] = svd.components_ / np.maximum(spread, 1e-3)[:, None]
 
-    def prepare(self, text: str) -> np.ndarray:
-        """Text -> float32 (size,)."""
-        return (self.views.transform([text]) @ self.components.T)[0].astype(np.float32)
+    def prepare(self, clip: Utterance) -> np.ndarray:
+        """The clip's text -> float32 (size,)."""
+        return (self.views.transform([clip.text]) @ self.components.T)[0].astype(np.float32)
 
     def collate(self, texts: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """`words` (B, size)."""
@@ -74,9 +73,9 @@ class FusionFrontend:
     standard: Standard | None
     words: Tokens | NgramWords
 
-    def prepare(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray, bool]:
+    def prepare(self, clip: Utterance) -> tuple[np.ndarray, np.ndarray, bool]:
         """The audio vector (features,), the words, and whether there are any."""
-        return self.standard.apply(self.pooled(utterance.wave)), self.words.prepare(utterance.text), bool(utterance.text)
+        return self.standard.apply(self.pooled(clip.samples)), self.words.prepare(clip), bool(clip.text)
 
     def pooled(self, wave: np.ndarray) -> np.ndarray:
         """(T,) float32 -> (features,) float32, before standardising: the mean MFCC over frames, or features of the whole clip."""
@@ -117,6 +116,8 @@ class FusionNetwork(nn.Module):
 class FusionModel(SerModel):
     """Both sides and the network over them. The text side keeps its weights."""
 
+    takes = "audio and text"
+
     def __init__(
         self, config: FusionConfig, label_names: Sequence[str], max_seconds: float, dropout: float, tokens: Tokens | None, encoder
     ):
@@ -144,12 +145,12 @@ class FusionModel(SerModel):
         """The text encoder."""
         return [] if self.encoder is None else [self.encoder]
 
-    def fit_statistics(self, utterances: Iterable[Utterance], labels: np.ndarray, voices: Sequence[Voice] | None) -> None:
+    def fit_statistics(self, clips: Iterable[Utterance], labels: np.ndarray) -> None:
         """Spread of the audio features, and the n-grams where there is no text encoder."""
         texts, vectors = [], []
-        for utterance in utterances:
-            vectors.append(self.frontend.pooled(utterance.wave))
-            texts += [utterance.text] * bool(utterance.text)
+        for clip in clips:
+            vectors.append(self.frontend.pooled(clip.samples))
+            texts += [clip.text] * bool(clip.text)
         if not texts:
             raise UserError("not one training clip of this fold has a transcript, so there is nothing to fuse. Train a model of audio.")
         if isinstance(self.frontend.words, NgramWords):
@@ -216,7 +217,7 @@ def load(folder: Path, card: dict) -> FusionModel:
         if isinstance(model.frontend.words, NgramWords):
             model.frontend.words.components = arrays["components"]
             model.frontend.words.views.read(folder, arrays)
-            model.frontend.words.prepare("가")
+            model.frontend.words.prepare(Utterance(text="가"))
         model.frontend = replace(model.frontend, standard=Standard(arrays["audio.mean"], arrays["audio.deviation"]))
         model.network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     except UserError:

@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
-from ser.data.text_store import UtteranceStore, text_hash
+from ser.data.inputs import Store
+from ser.data.utterance import Utterance, text_hash
 from ser.models.encoder.frozen_outputs import hash_encoder
 from ser.models.fusion.fusion import FusionModel
 
@@ -21,8 +22,8 @@ FORMAT = 1  # raise it when what is kept of a text changes
 class VectorStore:
     """(audio vector, text vector, whether there is a text) by the rows of the store they were computed from."""
 
-    def __init__(self, store: UtteranceStore, vectors: dict[int, tuple[np.ndarray, np.ndarray, bool]]):
-        self.vectors, self.frames, self.voices, self.longest = vectors, store.frames, None, store.longest
+    def __init__(self, store: Store, vectors: dict[int, tuple[np.ndarray, np.ndarray, bool]]):
+        self.vectors, self.frames, self.longest = vectors, store.frames, store.longest
 
     def __getitem__(self, row: int) -> tuple[np.ndarray, np.ndarray, bool]:
         return self.vectors[row]
@@ -30,7 +31,7 @@ class VectorStore:
 
 def fusion_vectors(
     model: FusionModel,
-    store: UtteranceStore,
+    store: Store,
     rows: np.ndarray,
     cache: Path,
     accelerator: Accelerator,
@@ -38,14 +39,14 @@ def fusion_vectors(
     after_clip: Callable[[], None] = lambda: None,
 ) -> VectorStore:
     """The vectors of the given (usable) rows. after_clip: may raise to end it; texts that are done stay done."""
-    texts = [store[row].text for row in rows.tolist()]
+    texts = [store.texts[row] for row in rows.tolist()]
     if model.encoder is None:
-        words = {text: model.frontend.words.prepare(text) for text in set(texts)}
+        words = {text: model.frontend.words.prepare(Utterance(text=text)) for text in set(texts)}
     else:
         words = _encoded(model, sorted(set(texts)), cache, accelerator, title, after_clip)
     vectors = {}
     for row, text in tqdm(zip(rows.tolist(), texts, strict=True), title, len(rows), unit="clip", delay=2, disable=None, leave=False):
-        audio = model.frontend.standard.apply(model.frontend.pooled(store[row].wave))
+        audio = model.frontend.standard.apply(model.frontend.pooled(store[row].samples))
         vectors[row] = audio.astype(np.float32), words[text], bool(text)
         after_clip()
     return VectorStore(store, vectors)
@@ -68,7 +69,9 @@ def _encoded(
             part = missing[start : start + CLIPS_PER_FILE]
             encoded = {}
             for text in part:
-                batch = {name: value.to(accelerator.device) for name, value in tokens.collate([tokens.prepare(text)]).items()}
+                batch = {
+                    name: value.to(accelerator.device) for name, value in tokens.collate([tokens.prepare(Utterance(text=text))]).items()
+                }
                 with accelerator.autocast():
                     encoded[names[text]] = {"vector": model.text_vectors(**batch)[0].cpu().numpy()}
             write_clips(folder, encoded)

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ser.config import ModelConfig
-from ser.data.tables import Voice
+from ser.data.utterance import Utterance
 from ser.models.base import SerModel, read_card
 from ser.models.hub import checkpoint_folder
 from ser.models.pretrained import canonical_names, labels_of, load_network, quiet, read_config, set_labels, short, some
@@ -41,9 +41,9 @@ class Tokens:
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int
 
-    def prepare(self, text: str) -> np.ndarray:
-        """Text -> int64 (T,), special tokens included, cut to `max_tokens`."""
-        return np.array(self.tokenizer(text, truncation=True, max_length=self.max_tokens)["input_ids"], np.int64)
+    def prepare(self, clip: Utterance) -> np.ndarray:
+        """The clip's text -> int64 (T,), special tokens included, cut to `max_tokens`."""
+        return np.array(self.tokenizer(clip.text, truncation=True, max_length=self.max_tokens)["input_ids"], np.int64)
 
     def collate(self, texts: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """Pad on the right: `input_ids` (B, T) and `attention_mask` (B, T), 1 for real tokens."""
@@ -55,6 +55,8 @@ class Tokens:
 
 class TextEncoderModel(SerModel):
     """A transformers text encoder and its head; a tokenizer that is None is learnt from the training part."""
+
+    takes = "text"
 
     def __init__(
         self,
@@ -81,10 +83,10 @@ class TextEncoderModel(SerModel):
         """Logits (B, n_labels) from what the frontend's `collate` returns."""
         return self.network(**batch).logits.float()
 
-    def fit_statistics(self, texts: Iterable[str], labels: np.ndarray, voices: Sequence[Voice] | None) -> None:
+    def fit_statistics(self, clips: Iterable[Utterance], labels: np.ndarray) -> None:
         """Learn the tokenizer of an encoder from scratch; a pretrained one has its own."""
         if not hasattr(self, "frontend"):
-            tokenizer = learn_tokenizer(texts, self.network.config.vocab_size, self.network.config.pad_token_id)
+            tokenizer = learn_tokenizer((clip.text for clip in clips), self.network.config.vocab_size, self.network.config.pad_token_id)
             self.frontend = Tokens(tokenizer, self.max_tokens)
 
     def read_at_most(self, tokens: int) -> None:

@@ -15,8 +15,8 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from ser.config import ModelConfig, TextNgramsConfig, as_plain
-from ser.data.text_store import TextStore
-from ser.models.base import CARD, card_of
+from ser.data.inputs import Store
+from ser.models.base import CARD, FittedModel, card_of
 from ser.models.classical.classifiers import fit_sharpness, softmax
 from ser.models.text.emotion_words import EmotionWords, read_emotion_words
 from ser.models.text.ngram_views import NgramViews
@@ -30,13 +30,10 @@ NEVER = -10.0
 """Score of a label that the training part lacks; those of the others lie around -1 and 1."""
 
 
-class TextNgrams:
-    """Texts to probabilities. `fit` once; afterwards it only reads. Offers what inference asks of a model."""
+class TextNgrams(FittedModel):
+    """Texts to probabilities. `fit` once; afterwards it only reads."""
 
-    kind = "text_ngrams"
-    exact_length = False
-    noise_reduction = False
-    caveats: tuple[str, ...] = ()
+    kind, takes = "text_ngrams", "text"
 
     def __init__(self, config: TextNgramsConfig, label_names: Sequence[str], max_seconds: float):
         self.config, self.label_names, self.max_seconds = config, tuple(label_names), float(max_seconds)
@@ -47,33 +44,19 @@ class TextNgrams:
         self.sharpness = 1.0
 
     def fit(
-        self,
-        store: TextStore,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        speakers: Sequence[str] | None,
-        seed: int,
-        after_file: Callable[[], None] = lambda: None,
+        self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None] = lambda: None
     ) -> np.ndarray:
-        """Learn from the training texts: rows of the store and their labels (n,). Returns their probabilities (n, labels).
-
-        Labels count alike, however rare (balanced class weights). after_file: called between steps, may raise to end it.
-        """
-        texts = [store[row] for row in rows]
+        """See `FittedModel.fit`. Labels count alike, however rare (balanced class weights)."""
+        texts = [store.texts[row] for row in rows]
         self.sharpness = self._choose_sharpness(texts, labels, seed, after_file)
         self._fit(texts, labels)
         return self._probabilities(texts)
 
     def predict(
-        self,
-        store: TextStore,
-        rows: np.ndarray,
-        speakers: Sequence[str | None] | None = None,
-        title: str | None = None,
-        after_file: Callable[[], None] = lambda: None,
+        self, store: Store, rows: np.ndarray, title: str | None = None, after_file: Callable[[], None] = lambda: None
     ) -> np.ndarray:
-        """Probabilities (n, labels) of the given (usable) rows of a store."""
-        return self._probabilities([store[row] for row in rows])
+        """See `FittedModel.predict`."""
+        return self._probabilities([store.texts[row] for row in rows])
 
     @property
     def parameter_count(self) -> int:
@@ -93,14 +76,6 @@ class TextNgrams:
             write_json(temporary / WORDS, self.words.words)  # with the model, so that another list changes no old answer
             words = {"words.mean": self.words.mean, "words.deviation": self.words.deviation}
             save_file({**self.views.write(temporary), **words, "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
-
-    def to(self, device: object) -> TextNgrams:
-        """The same model: it has no tensors to move, and stays on the CPU."""
-        return self
-
-    def eval(self) -> TextNgrams:
-        """The same model: prediction is all it does."""
-        return self
 
     def _fit(self, texts: Sequence[str], labels: np.ndarray) -> None:
         features = sparse.hstack([self.views.fit_transform(texts), self.words.fit_transform(texts)], format="csr")

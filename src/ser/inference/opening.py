@@ -1,0 +1,72 @@
+"""The models behind a name: of a run (all its finished folds), a fold, a model folder, an ONNX file or the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from ser.config import DataConfig
+from ser.data.inputs import Input
+from ser.models.base import Model
+from ser.models.hub import checkpoint_folder
+from ser.models.registry import load_model
+from ser.runtime.errors import UserError
+
+
+def model_folders(model: str | Path) -> list[Path]:
+    """The model folders of a run (all its finished folds), of one fold, the model folder itself, or that of a hub name.
+
+    Raises UserError where there is no model.
+    """
+    path = Path(model)
+    if not path.exists():
+        return [_hub_folder(str(model))]
+    if path.suffix == ".onnx" or (path / "config.json").exists() or (path / "ser_model.json").exists():
+        return [path]
+    if (path / "model").is_dir():
+        return [path / "model"]
+    folds = sorted(path.glob("fold_*/metrics.json"), key=lambda file: int(file.parent.name.split("_")[1]))
+    if not folds:
+        raise UserError(f"{path} holds no trained model: no config.json, no model/ and no finished fold_*/ in it.")
+    return [file.parent / "model" for file in folds]
+
+
+def _hub_folder(name: str) -> Path:
+    told = f"no such model: {name}. Give a run folder (outputs/X), a fold (outputs/X/fold_0), a model folder, a model.onnx or a hub name"
+    owner = name.split("/")[0]
+    if name.count("/") != 1 or owner in ("", ".", "..", "~") or Path(owner).exists():
+        raise UserError(f"{told}.")
+    try:
+        return checkpoint_folder(name)
+    except UserError as error:
+        raise UserError(f"{told}. As a hub name: {error}") from None
+
+
+def load_models(model: str | Path, accelerator: Accelerator) -> Iterator[tuple[str, Model]]:
+    """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device.
+
+    Raises UserError where one can't be loaded, or has other labels or takes its audio otherwise than the first.
+    """
+    folders = model_folders(model)
+    first = None
+    for number, folder in enumerate(folders, 1):
+        network = load_model(folder).to(accelerator.device)
+        facts = {"labels": network.label_names, "max_seconds": network.max_seconds, "noise_reduction": network.noise_reduction}
+        first = first or facts
+        if facts != first:
+            raise UserError(f"{folder} has {facts}, but the folds before it {first}.")
+        yield f"model {number}/{len(folders)}", network
+
+
+def check_takes(wanted: Input, model: str | Path, network: Model) -> None:
+    """Raise UserError for a model that takes something else than the `wanted`, which is all that can be given."""
+    if network.takes != wanted:
+        raise UserError(f"{model} is a {network.kind} model, which takes {network.takes}; here a model of {wanted} is needed.")
+
+
+def as_in_training(network: Model, data: DataConfig) -> DataConfig:
+    """Audio is prepared as in training: the model's folder says how (one of texts from elsewhere says nothing)."""
+    return replace(data, max_seconds=network.max_seconds or data.max_seconds, noise_reduction=network.noise_reduction)
