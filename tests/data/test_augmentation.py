@@ -81,7 +81,7 @@ def test_clip_is_not_augmented_the_same_in_every_worker_or_every_epoch() -> None
 def test_fresh_process_augments_to_the_same_bytes() -> None:
     code = (
         "import random, numpy as np; random.seed(99); np.random.seed(99)\n"
-        "from test_augment import digest_with_every_transform as d; print(d(5), d(6))"
+        "from test_augmentation import digest_with_every_transform as d; print(d(5), d(6))"
     )
     out = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True)
     assert out.stdout.split() == [digest_with_every_transform(5), digest_with_every_transform(6)]
