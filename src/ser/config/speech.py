@@ -19,6 +19,9 @@ class SpeechConfig:
     words: bool = True
     """Find when each word is spoken, so that subtitles end at pauses, karaoke fills, and long text is split where it is said. Off: faster,
     words are only guessed from their sentence."""
+    align: str | None = None
+    """Find the words' times by forced alignment with this network instead: a folder or hub name of one trained by CTC for the language,
+    e.g. kresnik/wav2vec2-large-xlsr-korean."""
     compute_type: Literal["auto", "float32", "float16", "bfloat16", "int8", "int8_float16"] = "auto"
     """Precision of the weights. auto is the fastest that the device has."""
     cache: str = "outputs/cache"

@@ -23,13 +23,16 @@ def srt_text(cues: Sequence[Cue], theme: Theme | None) -> str:
     return "\n".join(blocks)
 
 
-def vtt_text(cues: Sequence[Cue], theme: Theme) -> str:
-    """The whole .vtt file."""
-    rules = "\n".join(f"::cue(.{label}) {{ {_css(theme, label)} }}" for label in LABELS)
-    blocks = [f"WEBVTT\n\nSTYLE\n{rules}\n"]
+def vtt_text(cues: Sequence[Cue], theme: Theme | None) -> str:
+    """The whole .vtt file: with a class per emotion and its style, or plain without a theme."""
+    blocks = ["WEBVTT\n"]
+    if theme is not None:
+        rules = "\n".join(f"::cue(.{label}) {{ {_css(theme, label)} }}" for label in LABELS)
+        blocks = [f"WEBVTT\n\nSTYLE\n{rules}\n"]
     for cue in cues:
         text = "\n".join(inert_in_vtt(line) for line in cue.lines)
-        text = f"<c.{cue.style}>{text}</c>"
+        if theme is not None:
+            text = f"<c.{cue.style}>{text}</c>"
         if cue.speaker is not None and clean(cue.speaker):
             text = f"<v {inert_in_vtt(clean(cue.speaker))}>{text}</v>"
         blocks.append(f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{text}\n")

@@ -58,9 +58,10 @@ class Transcriber:
         self.folder = whisper_folder(model)
         self.cache = Path(config.cache) / "transcripts"
         self.weights = None
+        self.aligner = _aligner(config)
         files = sorted(path for path in self.folder.iterdir() if path.is_file())
         contents = hash_files(files, config.cache, "the model")
-        options = {key: value for key, value in dataclasses.asdict(config).items() if key != "cache"}
+        options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("cache", "align")}
         self.made_by = {
             "format": FORMAT,
             "backend": f"faster-whisper {faster_whisper.__version__}",
@@ -82,8 +83,11 @@ class Transcriber:
                 told.append(heard["segments"])
                 bar.update(window.spans[-1][1] // SAMPLE_RATE - bar.n)
         segments, dropped = [], []
+        if self.aligner is not None:
+            self.weights = None  # one network after the other
         for window, rows in zip(windows, told, strict=True):
             words, left_out = _believed(window, rows, samples, language in UNSPACED)
+            words = words if self.aligner is None else _aligned(self.aligner, window, words, samples)
             placed = place_words(words, [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in window.spans])
             segments += placed if self.config.words else [dataclasses.replace(segment, words=()) for segment in placed]
             dropped += [*left_out, *_wordless(window, placed)]
@@ -149,6 +153,23 @@ def _believed(window: Listening, rows: Sequence[dict], samples: np.ndarray, unsp
         text = " ".join(word.text for word in again)
         dropped.append(Dropped(again[0].start, again[-1].end, text, "the same words again and again"))
     return [words[place] for place in stay], dropped
+
+
+def _aligner(config: SpeechConfig):
+    if config.align is None:
+        return None
+    from ser.transcripts.alignment import Aligner  # torch and transformers, which speech to text alone doesn't need
+
+    return Aligner(config.align, config.cache)
+
+
+def _aligned(aligner, window: Listening, words: list[Heard], samples: np.ndarray) -> list[Heard]:
+    """The words at the times of forced alignment; at those of speech to text where it finds none."""
+    times = aligner.times(window.read(samples), [heard.word.text for heard in words]) if words else None
+    if times is None:
+        return words
+    at = [(window.in_recording(start), window.in_recording(end)) for start, end in times]
+    return [Heard(Word(start, max(start, end), heard.word.text), heard.group) for heard, (start, end) in zip(words, at, strict=True)]
 
 
 def _sentence(row: dict, window: Listening) -> Segment:

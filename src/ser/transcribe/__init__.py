@@ -1,0 +1,1 @@
+"""What is said in clips and films, as a table or as subtitles."""
