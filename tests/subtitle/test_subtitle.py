@@ -10,13 +10,14 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tables import EXAMPLES
 
+from broken import examples
 from ser.config import SubtitlesConfig
 from ser.runtime.errors import UserError
 from ser.subtitle.ass import ass_colour, ass_text, ass_time, shade
 from ser.subtitle.cues import lay_out
 from ser.subtitle.emotion_segments import LABELS, EmotionSegment, read_segments, smoothed, with_emotions, write_segments, write_table
+from ser.subtitle.presets import rules_of
 from ser.subtitle.srt import srt_text, vtt_text
 from ser.subtitle.text import JOINER, balanced, clean, columns, is_korean, wrap
 from ser.subtitle.theme import load_theme
@@ -68,7 +69,7 @@ NASTY = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(NASTY, min_size=1, max_size=5), st.booleans())
 def test_any_text_survives_in_every_format_and_none_becomes_a_code(texts, karaoke):
     config = SubtitlesConfig(min_seconds=0.01, letters_per_second=1e6, korean_letters_per_second=1e6, karaoke=karaoke)
@@ -95,17 +96,17 @@ TIMES = st.lists(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TIMES)
 def test_cues_rise_last_and_never_overlap_whatever_the_segments_do(rows):
-    config = SubtitlesConfig()
+    config, rules = SubtitlesConfig(), rules_of(SubtitlesConfig())
     segments = [spoken(start, start + length, text) for start, length, text in sorted(rows)]
     cues = lay_out(segments, config).cues
     assert {cue.segment for cue in cues} == set(range(len(segments)))
     for cue in cues:
         assert 0 <= cue.start < cue.end
-        assert 1 <= len(cue.lines) <= config.lines
-        assert all(columns(line) <= (config.korean_columns if is_korean(" ".join(cue.lines)) else config.columns) + 2 for line in cue.lines)
+        assert 1 <= len(cue.lines) <= rules.lines
+        assert all(columns(line) <= rules.width(is_korean(" ".join(cue.lines))) + 2 for line in cue.lines)
     assert all(before.end <= after.start for before, after in pairwise(cues))
 
 
@@ -188,9 +189,9 @@ def test_the_unsure_and_the_silent_are_neutral_and_the_threshold_can_be_changed_
         ("angry", "neutral", 0.3),
         ("neutral", "neutral", 0.0),
     ]
-    write_segments(tmp_path / "film.json", segments, "film.mp4", "demo")
+    write_segments(tmp_path / "film.json", segments, "film.mp4", "demo", 25.0)
     again, head = read_segments(tmp_path / "film.json", SubtitlesConfig(min_confidence=0.4))
-    assert again == segments and head == {"source": "film.mp4", "model": "demo"}
+    assert again == segments and head == {"source": "film.mp4", "model": "demo", "frame_rate": 25.0}
     assert read_segments(tmp_path / "film.json", SubtitlesConfig(min_confidence=0.25))[0][1].style == "angry"
     write_table(tmp_path / "film.csv", segments)
     assert "'=cmd" in (tmp_path / "film.csv").read_text()
@@ -217,11 +218,15 @@ def test_smoothing_is_the_gaussian_mean_over_time_within_a_speaker():
 
 def test_a_theme_changes_what_it_names_and_nothing_else(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("size: 50\nfonts: [Batang]\nemotions:\n  sad: {colour: '#0000FF', font: Gungsuh}\n", encoding="utf-8")
+    path.write_text(
+        "size: 50\nfonts: [Batang]\nemotions:\n  sad: {colour: '#0000FF', font: Gungsuh, italic: true}\nsdh:\n  ko: {sad: 흐느끼며}\n",
+        encoding="utf-8",
+    )
     theme = load_theme(str(path))
     assert (theme.looks["sad"].colour, theme.looks["sad"].font, theme.looks["sad"].italic) == ("#0000FF", "Gungsuh", True)
     assert (theme.looks["happy"].colour, theme.looks["happy"].font, theme.looks["happy"].size) == ("#F7E24A", "Batang", 50)
-    assert theme.looks["angry"].size == 70
+    assert theme.looks["angry"].size == 70 and not theme.looks["fear"].italic
+    assert (theme.sdh["ko"]["sad"], theme.sdh["ko"]["angry"], theme.sdh["en"]["sad"]) == ("흐느끼며", "화난 목소리로", "sadly")
 
 
 @pytest.mark.parametrize(
@@ -233,6 +238,8 @@ def test_a_theme_changes_what_it_names_and_nothing_else(tmp_path):
         ({"emotions": {"sad": {"colour": "blue"}}}, "#RRGGBB"),
         ({"emotions": {"sad": {"bold": "yes"}}}, "true and false"),
         ({"size": -1}, "from 0 to 1000"),
+        ({"sdh": {"en": {"joyful": "x"}}}, "sdh.en.joyful"),
+        ({"sdh": {"en": "x"}}, "a text per emotion"),
         ({"fonts": ["a,b"]}, "without commas"),
         ("text", "holds keys"),
     ],

@@ -155,7 +155,8 @@ def test_every_cue_stands_on_its_line_and_segments_are_told_as_well_as_clips(fil
     report = (tmp_path / "out" / "film.report.md").read_text()
     assert "segments: 12" in report and "| angry |" in report
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"film.{kind}" for kind in ("ass", "srt", "plain.srt", "vtt", "json", "csv", "report.md", "emotions.png", "timing.json")
+        f"film.{kind}"
+        for kind in ("ass", "srt", "plain.srt", "vtt", "json", "csv", "quality.csv", "report.md", "emotions.png", "timing.json")
     }
 
 

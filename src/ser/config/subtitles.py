@@ -34,15 +34,22 @@ class SubtitlesConfig:
     """Fill words as they are spoken (.ass), where the transcript has their times."""
     speakers: bool = True
     """Put the speaker's name before the text, where it is known."""
-    columns: PositiveInt = 42
-    """Longest line in Latin letters. Wide letters (Hangul) count two."""
-    korean_columns: PositiveInt = 32
-    """Longest line where most letters are Hangul: 16 of them."""
-    lines: PositiveInt = 2
-    """Lines on the screen at once; longer text becomes several subtitles one after the other."""
-    min_seconds: PositiveFloat = 0.83
-    """Subtitles stay at least this long, where the next one leaves room."""
-    letters_per_second: PositiveFloat = 20.0
-    """Reading speed in Latin letters; a faster subtitle stays longer where the next one leaves room."""
-    korean_letters_per_second: PositiveFloat = 12.0
-    """Reading speed in Hangul letters."""
+    sdh: bool = False
+    """Say how it is said, for the deaf and hard of hearing: [angrily], [화난 목소리로] before the text where the emotion changes; the
+    theme's words, in the language of `names`."""
+    preset: Literal["plain", "netflix_ko", "netflix_en", "youtube"] = "plain"
+    """Whose rules the subtitles follow (docs/subtitles.md); each of the keys below changes one of them."""
+    columns: PositiveInt | None = None
+    """Longest line in Latin letters. Wide letters (Hangul) count two. plain: 42."""
+    korean_columns: PositiveInt | None = None
+    """Longest line where most letters are Hangul. plain: 32, which is 16 of them."""
+    lines: PositiveInt | None = None
+    """Lines on the screen at once; longer text becomes several subtitles one after the other. plain: 2."""
+    min_seconds: PositiveFloat | None = None
+    """Subtitles stay at least this long, where the next one leaves room. plain: 0.83."""
+    max_seconds: PositiveFloat | None = None
+    """Subtitles stay no longer than this; longer speech becomes several. plain: 7."""
+    letters_per_second: PositiveFloat | None = None
+    """Reading speed in Latin letters; a faster subtitle stays longer where the next one leaves room. plain: 20."""
+    korean_letters_per_second: PositiveFloat | None = None
+    """Reading speed in Hangul letters. plain: 12."""

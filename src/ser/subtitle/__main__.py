@@ -5,10 +5,13 @@
     python -m ser.subtitle talk.m4a --model outputs/demo --output subtitles/                # no words: the emotion alone
     python -m ser.subtitle subtitles/film.json --subtitles.theme mine.yaml --output subtitles/   # styled again, without a model
     python -m ser.subtitle film.mp4 --model outputs/demo --transcript film.srt --output subtitles/ --mux --burn
+    python -m ser.subtitle film.mp4 --model outputs/demo --stt small --speakers auto --subtitles.preset netflix_ko --subtitles.sdh true \\
+        --subtitles.names ko --output subtitles/                                             # as they are handed in
 
 The words come from a transcript (SRT, VTT, ASS, WhisperX JSON), from faster-whisper (--stt, a model's size, hub name or folder), or, with
-neither, only the places where somebody speaks are found. Written are .ass, .srt (coloured), .plain.srt, .vtt, .json, .csv, a report and a
-picture. Interrupted, the same command goes on where it stopped. Labels beyond the seven emotions of subtitles count for the nearest one.
+neither, only the places where somebody speaks are found. Written are .ass, .srt (coloured), .plain.srt, .vtt, .json, .csv, .quality.csv
+(every rule of the preset that a subtitle breaks), a report and a picture. Interrupted, the same command goes on where it stopped. Labels
+beyond the seven emotions of subtitles count for the nearest one.
 """
 
 from __future__ import annotations
@@ -17,19 +20,25 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+from jsonargparse.typing import PositiveInt
 
 from ser.config import SpeechConfig, SubtitlesConfig, build_parser, parse
 from ser.runtime.errors import UserError, run_command
-from ser.runtime.files import write_json, write_text
+from ser.runtime.files import write_csv, write_json, write_text
 from ser.runtime.stages import Stage, stage
 from ser.subtitle.ass import ass_text
 from ser.subtitle.cues import Layout, lay_out
 from ser.subtitle.emotion_segments import EmotionSegment, read_segments, with_emotions, write_segments, write_table
+from ser.subtitle.presets import rules_of
+from ser.subtitle.quality import Broken, as_table, broken_rules
 from ser.subtitle.srt import srt_text, vtt_text
 from ser.subtitle.theme import Theme, load_theme
 from ser.transcripts import Dropped, Segment, Transcript, read_transcript
 
-WRITTEN = ("ass", "srt", "plain.srt", "vtt", "json", "csv", "report.md", "emotions.png", "timing.json", "subtitled.mkv", "burned.mkv")
+TEXTS = ("ass", "srt", "plain.srt", "vtt", "json", "csv", "quality.csv", "report.md")
+WRITTEN = (*TEXTS, "emotions.png", "timing.json", "subtitled.mkv", "burned.mkv")
 LONGEST_CAPTION = 8.0  # seconds of speech under one emotion where there are no words
 
 
@@ -39,6 +48,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--model", type=str, help="Run folder (outputs/X), fold folder, or model folder.")
     parser.add_argument("--transcript", type=str, help="What is said: .srt, .vtt, .ass or WhisperX .json.")
     parser.add_argument("--stt", type=str, help="Speech to text by faster-whisper: a size (small, large-v3), a hub name or a folder.")
+    speakers = "Name the speakers by their voices, where the transcript doesn't: their number, or auto."
+    parser.add_argument("--speakers", type=PositiveInt | Literal["auto"] | None, default=None, help=speakers)
     parser.add_argument("--output", type=str, required=True, help="Folder for the subtitles.")
     parser.add_argument("--cache", type=str, default="outputs/cache", help="Folder for the decoded sound and for what is found in it.")
     parser.add_argument("--mux", action="store_true", help="Also write a .subtitled.mkv with the subtitles as a track (ffmpeg).")
@@ -50,7 +61,7 @@ def main(argv: list[str]) -> None:
     film, output = Path(arguments.file), Path(arguments.output)
     if film.suffix.lower() == ".json":
         segments, head = read_segments(film, arguments.subtitles)
-        layout = write_subtitles(output / film.stem, segments, theme, arguments.subtitles)
+        layout, _ = write_subtitles(output / film.stem, segments, theme, arguments.subtitles, head["frame_rate"])
         print(f"styled {len(segments)} segments of {head['source']} again: {len(layout.cues)} subtitles → {output / film.stem}.ass")
         return
     _check(arguments)
@@ -59,7 +70,7 @@ def main(argv: list[str]) -> None:
 
 def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme: Theme) -> None:
     """Decode, find the words, find the emotions, write: one stage after the other, each released before the next."""
-    from ser.subtitle.film import open_film
+    from ser.subtitle.film import frame_rate, open_film
 
     with stage("decoding") as decoding:
         sound = open_film(film, cache)
@@ -70,23 +81,34 @@ def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme:
     if not transcript.segments:
         heard = f"no words were understood; {len(transcript.dropped)} parts were left out" if transcript.dropped else "no speech is heard"
         raise UserError(f"{film}: nobody speaks in it ({heard}); there is nothing to subtitle.")
+    stages = [decoding, words]
+    if arguments.speakers is not None:
+        from ser.subtitle.voices import with_speakers
+
+        with stage("speakers") as speakers:
+            named = with_speakers(transcript.segments, sound, arguments.speakers, arguments.subtitles)
+            transcript = dataclasses.replace(transcript, segments=named)
+        stages.append(speakers)
     with stage("emotions") as emotions:
         from ser.subtitle.emotions import emotion_probabilities
 
         probabilities = emotion_probabilities(model, sound, transcript.segments, arguments.subtitles, cache)
     with stage("writing") as writing:
         segments = with_emotions(transcript.segments, probabilities, arguments.subtitles)
-        base = output / film.stem
-        write_segments(base.with_name(f"{film.stem}.json"), segments, film.name, Path(model).name)
-        layout = write_subtitles(base, segments, theme, arguments.subtitles)
-        _report(base, film, sound, model, segments, transcript, layout, theme)
+        base, rate = output / film.stem, frame_rate(film)
+        write_segments(base.with_name(f"{film.stem}.json"), segments, film.name, Path(model).name, rate)
+        layout, broken = write_subtitles(base, segments, theme, arguments.subtitles, rate)
+        _report(base, film, sound, model, segments, transcript, layout, broken, theme, arguments.subtitles)
         _into_film(film, base, sound.seconds, arguments, layout, theme)
-    _tell(base, [decoding, words, emotions, writing], segments, layout, transcript.dropped, sound.seconds)
+    _tell(base, [*stages, emotions, writing], segments, layout, transcript.dropped, sound.seconds)
 
 
-def write_subtitles(base: Path, segments: Sequence[EmotionSegment], theme: Theme, config: SubtitlesConfig) -> Layout:
-    """Write BASE.ass, .srt, .plain.srt, .vtt and .csv."""
-    layout = lay_out(segments, config)
+def write_subtitles(
+    base: Path, segments: Sequence[EmotionSegment], theme: Theme, config: SubtitlesConfig, rate: float | None = None
+) -> tuple[Layout, list[Broken]]:
+    """Write BASE.ass, .srt, .plain.srt, .vtt, .csv and .quality.csv. rate: frames a second of the film."""
+    layout = lay_out(segments, config, rate, theme.sdh[config.names] if config.sdh else None)
+    broken = broken_rules(layout.cues, rules_of(config), theme, rate)
     for suffix, text in {
         "ass": ass_text(layout.cues, theme, config),
         "srt": srt_text(layout.cues, theme),
@@ -95,7 +117,8 @@ def write_subtitles(base: Path, segments: Sequence[EmotionSegment], theme: Theme
     }.items():
         write_text(base.with_name(f"{base.name}.{suffix}"), text)
     write_table(base.with_name(f"{base.name}.csv"), segments)
-    return layout
+    write_csv(base.with_name(f"{base.name}.quality.csv"), as_table(broken))
+    return layout, broken
 
 
 def _check(arguments) -> None:
@@ -140,12 +163,12 @@ def _within(segments: list[Segment], seconds: float) -> Transcript:
     return Transcript(inside, dropped=tuple(after))
 
 
-def _report(base: Path, film: Path, sound, model: str, segments, transcript: Transcript, layout: Layout, theme: Theme) -> None:
+def _report(base: Path, film: Path, sound, model: str, segments, transcript: Transcript, layout, broken, theme: Theme, config) -> None:
     from ser.subtitle.report import plot_emotions, write_report
 
     head = {"file": film.name, "seconds of sound": f"{sound.seconds:.1f}", "model": Path(model).name, "damaged": sound.problem}
-    head["language"] = transcript.language or ""
-    write_report(base.with_name(f"{base.name}.report.md"), head, segments, transcript.dropped, layout)
+    head |= {"language": transcript.language or "", "rules": config.preset}
+    write_report(base.with_name(f"{base.name}.report.md"), head, segments, transcript.dropped, layout, broken)
     plot_emotions(base.with_name(f"{base.name}.emotions.png"), segments, theme, sound.seconds)
 
 
@@ -171,7 +194,7 @@ def _tell(base: Path, stages: Sequence[Stage], segments, layout: Layout, dropped
         f"{seconds / 60:.1f} min of sound in {facts['seconds']:.1f} s (real-time factor {facts['real_time_factor']:.4f}), "
         f"peak memory {facts['peak_memory_mb']} MB"
     )
-    print(f"wrote subtitles → {base}.ass, .srt, .plain.srt, .vtt, .json, .csv, .report.md, .emotions.png")
+    print(f"wrote subtitles → {base}.ass, .srt, .plain.srt, .vtt, .json, .csv, .quality.csv, .report.md, .emotions.png")
 
 
 if __name__ == "__main__":

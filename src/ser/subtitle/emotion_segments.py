@@ -70,9 +70,9 @@ def smoothed(segments: Sequence[Segment], probabilities: np.ndarray, seconds: fl
     return result
 
 
-def write_segments(path: Path, segments: Sequence[EmotionSegment], source: str, model: str) -> None:
-    """Write the JSON from which the subtitles can be styled again, one segment per line."""
-    head = {"version": VERSION, "source": source, "model": model, "labels": list(LABELS)}
+def write_segments(path: Path, segments: Sequence[EmotionSegment], source: str, model: str, frame_rate: float | None = None) -> None:
+    """Write the JSON from which the subtitles can be styled again, one segment per line. frame_rate: of the film's picture."""
+    head = {"version": VERSION, "source": source, "model": model, "frame_rate": frame_rate, "labels": list(LABELS)}
     rows = ",\n".join(json.dumps(_plain(segment), ensure_ascii=False, allow_nan=False) for segment in segments)
     write_text(path, json.dumps(head, ensure_ascii=False, indent=1)[:-2] + f',\n "segments": [\n{rows}\n]}}\n')
 
@@ -84,6 +84,8 @@ def read_segments(path: Path, config: SubtitlesConfig) -> tuple[list[EmotionSegm
         if content["version"] != VERSION or content["labels"] != list(LABELS):
             raise ValueError(f"version {content['version']} with the labels {content['labels']}")
         segments = [_segment(row) for row in content["segments"]]
+        rate = content.get("frame_rate")
+        head = {key: str(content.get(key, "")) for key in ("source", "model")} | {"frame_rate": None if rate is None else float(rate)}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -91,7 +93,7 @@ def read_segments(path: Path, config: SubtitlesConfig) -> tuple[list[EmotionSegm
             f"{path}: no segments as `python -m ser.subtitle` writes them ({type(error).__name__}: {error}). A transcript in JSON is given "
             "with its film: python -m ser.subtitle FILM --transcript FILE.json"
         ) from None
-    return [_judged(segment, config) for segment in segments], {key: str(content.get(key, "")) for key in ("source", "model")}
+    return [_judged(segment, config) for segment in segments], head
 
 
 def write_table(path: Path, segments: Sequence[EmotionSegment]) -> None:

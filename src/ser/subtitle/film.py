@@ -6,6 +6,7 @@ It is kept in the cache under the hash of the film's bytes, in the form of a cli
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,18 @@ class _FilmClips(ClipStore):
 
     def __getitem__(self, row: int) -> np.ndarray:
         return to_float(_read(self.folder, self.offsets[row], self.frames[row]))
+
+
+def frame_rate(path: str | Path) -> float | None:
+    """Frames a second of a film's picture; None where there is none, or the file doesn't say."""
+    import av
+
+    with suppress(av.error.FFmpegError, OSError), av.open(f"file:{Path(path).resolve()}") as source:
+        for stream in source.streams.video:
+            rate = stream.average_rate or stream.guessed_rate
+            if rate and not stream.disposition & av.stream.Disposition.attached_pic:
+                return float(rate)
+    return None
 
 
 def open_film(path: str | Path, cache: str | Path) -> Film:

@@ -14,6 +14,7 @@ from ser.runtime.files import atomic_path, write_text
 from ser.runtime.stages import Stage
 from ser.subtitle.cues import Layout
 from ser.subtitle.emotion_segments import LABELS, EmotionSegment
+from ser.subtitle.quality import Broken, as_table
 from ser.subtitle.text import clean
 from ser.subtitle.theme import Theme
 from ser.transcripts import Dropped
@@ -26,8 +27,15 @@ SHOWN = 20
 POINTS = 400
 
 
-def write_report(path: Path, head: dict[str, str], segments: Sequence[EmotionSegment], dropped: Sequence[Dropped], layout: Layout) -> None:
-    """Write the report as Markdown. head: what to say about the film and the model, by name."""
+def write_report(
+    path: Path,
+    head: dict[str, str],
+    segments: Sequence[EmotionSegment],
+    dropped: Sequence[Dropped],
+    layout: Layout,
+    broken: Sequence[Broken] = (),
+) -> None:
+    """Write the report as Markdown. head: what to say about the film and the model, by name. broken: rules that cues break."""
     silent = sum(segment.probabilities is None for segment in segments)
     lines = ["# Emotion subtitles", "", *(f"- {name}: {value}" for name, value in head.items() if value)]
     lines += [f"- segments: {len(segments)}, subtitles: {len(layout.cues)}", "", "## Share of each emotion", ""]
@@ -46,7 +54,20 @@ def write_report(path: Path, head: dict[str, str], segments: Sequence[EmotionSeg
         table = pd.DataFrame([{"start": part.start, "end": part.end, "reason": part.reason, "text": clean(part.text)} for part in dropped])
         more = [f"… and {len(dropped) - SHOWN} more", ""] if len(dropped) > SHOWN else []
         lines += ["", markdown_table(table.head(SHOWN)), "", *more]
-    write_text(path, "\n".join(lines) + "\n")
+    write_text(path, "\n".join([*lines, *_quality(broken)]) + "\n")
+
+
+def _quality(broken: Sequence[Broken]) -> list[str]:
+    """How often each rule is broken, and where it is worst; `.quality.csv` has every case."""
+    lines = ["", "## Rules that subtitles break", ""]
+    if not broken:
+        return [*lines, "None."]
+    table = as_table(broken)
+    rows = []
+    for rule, cases in table.groupby("rule", sort=False):
+        worst = cases.loc[(cases["value"] - cases["allowed"]).abs().idxmax()]
+        rows.append({"rule": rule, "cues": len(cases), "allowed": worst["allowed"], "worst": worst["value"], "at (s)": worst["start"]})
+    return [*lines, markdown_table(pd.DataFrame(rows)), "", f"{table['cue'].nunique()} subtitles; every case is in the .quality.csv."]
 
 
 def shares(segments: Sequence[EmotionSegment]) -> pd.DataFrame:

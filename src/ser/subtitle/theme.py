@@ -34,11 +34,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Theme:
-    """A look for each emotion, fonts in the order in which they are wished for, and the margin at the edges in pixels."""
+    """A look for each emotion, fonts in the order in which they are wished for, the margin at the edges in pixels, and for each language
+    (en, ko) what is said of an emotion for the deaf (SDH)."""
 
     fonts: tuple[str, ...]
     margin: int
     looks: Mapping[str, Look]
+    sdh: Mapping[str, Mapping[str, str]]
 
 
 def load_theme(name: str) -> Theme:
@@ -58,7 +60,8 @@ def load_theme(name: str) -> Theme:
     _check_keys(given, default, path, "")
     emotions = {label: default["emotions"][label] | _section(given.get("emotions", {}).get(label), path, label) for label in LABELS}
     _check_keys(given.get("emotions", {}), emotions, path, "emotions.")
-    return _theme({**default, **given, "emotions": emotions}, str(path))
+    sdh = {language: default["sdh"][language] | _tags(given, language, path) for language in default["sdh"]}
+    return _theme({**default, **given, "emotions": emotions, "sdh": sdh}, str(path))
 
 
 def _theme(content: dict, where: str) -> Theme:
@@ -67,7 +70,18 @@ def _theme(content: dict, where: str) -> Theme:
         raise UserError(f"{where}: fonts: given {fonts!r}; it is a list of font names, without commas in them.")
     common = {"font": fonts[0]} | {key: content[key] for key in ("size", "outline", "outline_colour", "shadow")}
     looks = {label: _look({**common, **content["emotions"][label]}, where, label) for label in LABELS}
-    return Theme(tuple(fonts), round(_number(content["margin"], where, "margin")), looks)
+    return Theme(tuple(fonts), round(_number(content["margin"], where, "margin")), looks, content["sdh"])
+
+
+def _tags(given: dict, language: str, path: Path) -> dict[str, str]:
+    """What a file says of the emotions in one language."""
+    section = given.get("sdh") or {}
+    own = section.get(language) or {} if isinstance(section, dict) else section
+    if not isinstance(own, dict) or not all(isinstance(text, str) for text in own.values()):
+        raise UserError(f"{path}: sdh.{language}: given {own!r}; it holds a text per emotion, e.g. sdh: {{en: {{sad: sobbing}}}}.")
+    _check_keys(section, ("en", "ko"), path, "sdh.")
+    _check_keys(own, LABELS, path, f"sdh.{language}.")
+    return own
 
 
 def _look(values: dict, where: str, label: str) -> Look:
