@@ -12,7 +12,13 @@ from ser.config import parsing
 from ser.runtime.errors import UserError
 
 ROOT = SOURCE.parents[1]
-TEXTS = [ROOT / "README.md", ROOT / "README_KO.md", *sorted(ROOT.glob("docs/*.md")), *sorted(SOURCE.rglob("*.py"))]
+TEXTS = [
+    ROOT / "README.md",
+    ROOT / "README_KO.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(SOURCE.glob("*.py")),
+    *sorted(SOURCE.glob("*/__main__.py")),
+]
 
 
 class Parsed(Exception):

@@ -63,10 +63,7 @@ def summary(record: dict) -> str:
         {
             "run": [run["run"] for run in runs],
             "folds": [len(run["folds"]) for run in runs],
-            **{
-                key: [run["oof"][key] for run in runs]
-                for key in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "uar", "log_loss")
-            },
+            **{key: [run["oof"][key] for run in runs] for key in SCORE_COLUMNS},
             "weight": [run["weight"] for run in runs],
         }
     )
