@@ -207,7 +207,7 @@ def _explain(parser: ArgumentParser, message: str) -> str:
         told = re.sub(pattern, better, told)
     if any(word in told for word in ("unrecognized", "not accept", "not expected")):
         known = [option.lstrip("-") for option in parser._option_string_actions if option.startswith("--")]
-        for word in re.findall(r"[\w.]+", told):
+        for word in re.findall(r"""(?:--|['"])([\w.]+)""", told):
             if word not in known and (near := _nearest(word, known)):
                 return f"{told}. Did you mean {near}? --help lists every key."
     return f"{told}. --help lists every key with its type and default."
