@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ser.audio import STATUSES, UNUSABLE
-from ser.config import build_parser, parse
+from ser.config import build_parser, output_file, parse
 from ser.data.csv_input import shown
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.store import ClipStore
@@ -48,13 +48,14 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--output", type=str | None, default=None, help="Write the table with a row per file to this CSV.")
     config, given = parse(parser, argv)
+    output = output_file(given.output, ".csv") if given.output else None
     dataset = read_dataset(config.data, need_labels=False)
     report = check(dataset, config.data)
     print(describe(report, dataset))
-    if given.output:
-        write_csv(given.output, without_formulas(report))
+    if output:
+        write_csv(output, without_formulas(report))
     bad = int(report["status"].isin(UNUSABLE).sum())
-    where = f"the table is in {given.output}" if given.output else "for a table with a row per file add --output FILE.csv"
+    where = f"the table is in {output}" if output else "for a table with a row per file add --output FILE.csv"
     print(f"\n{describe_cache(Path(config.data.cache))}")
     print(f"checked {len(report)} files of {config.data.root}: {bad or 'none'} unusable; {where}")
     if bad:

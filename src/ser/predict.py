@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser.config import DataConfig, build_parser, parse
+from ser.config import DataConfig, build_parser, output_file, parse
 from ser.data.csv_input import shown
 from ser.data.inputs import Input
 from ser.data.tables import Table, read_audio, read_clips, with_voices
@@ -39,17 +39,17 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     parser.add_argument("paths", type=str, nargs="+", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
+    output = output_file(arguments.output, ".csv", ".json") if arguments.output else None
     takes = load_model(model_folders(arguments.model)[0]).takes
     clips = clips_to_predict(arguments.paths, config.data, takes)
     table, _ = predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision)
     table.insert(0, "id", clips.ids)
     unusable = int(table["label"].isna().sum())
     _show(table)
-    if arguments.output:
-        _write(table, Path(arguments.output))
+    if output:
+        _write(table, output)
     print(
-        f"predicted {len(table) - unusable} of {len(table)} {'files' if takes == 'audio' else 'rows'}"
-        + (f" → {arguments.output}" if arguments.output else "")
+        f"predicted {len(table) - unusable} of {len(table)} {'files' if takes == 'audio' else 'rows'}" + (f" → {output}" if output else "")
     )
     if unusable:
         print(f"{unusable} could not be used: see their status")
@@ -90,10 +90,8 @@ def _write(table: pd.DataFrame, path: Path) -> None:
     if path.suffix.lower() == ".json":
         rows = [{key: (None if pd.isna(value) else value) for key, value in row.items()} for row in table.to_dict("records")]
         write_json(path, rows)
-    elif path.suffix.lower() == ".csv":
-        write_csv(path, without_formulas(table))
     else:
-        raise UserError(f"--output: given {path}; allowed endings are .csv and .json.")
+        write_csv(path, without_formulas(table))
 
 
 if __name__ == "__main__":

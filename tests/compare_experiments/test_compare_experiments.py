@@ -122,7 +122,7 @@ def test_another_setting_for_finished_runs_is_refused(output, arguments):
         (["{a}", "{a}"], "two configs are named a"),
         (["{a}", "{b}", "--run.output", "x"], "--run.output: the comparison sets it"),
         (["{a}", "{b}", "--config", "x"], "the comparison sets it"),
-        (["{a}", "{b}", "--output"], "--output needs a folder"),
+        (["{a}", "{b}", "--output"], "--output: given nothing"),
         (["{a}", "{b}", "--train.epohcs", "3"], "train.epochs"),
         (["{a}", "{b}", "--data.root", "nowhere"], "nowhere is not there"),
     ],

@@ -315,14 +315,14 @@ def test_run_without_test_clips_is_refused(tmp_path, output, capsys):
 def test_run_without_any_finished_fold_is_refused_even_when_missing_folds_are_allowed(two, output, capsys):
     for path in two[0].glob("fold_*/metrics.json"):
         path.unlink()
-    assert "0 of 3 folds" in one_line_error([two[0], "--output", output, "--allow-missing-folds"], output, capsys)
+    assert "0 of 3 folds" in one_line_error([two[0], "--output", output, "--allow_missing_folds"], output, capsys)
 
 
 def test_learned_method_with_a_single_fold_is_refused(two, output, capsys):
     for run in two:
         for fold in (1, 2):
             (run / f"fold_{fold}" / "metrics.json").unlink()
-    argv = [*two, "--output", output, "--allow-missing-folds", "--method", "weighted"]
+    argv = [*two, "--output", output, "--allow_missing_folds", "--method", "weighted"]
     assert "only one fold is finished" in one_line_error(argv, output, capsys)
 
 
@@ -330,15 +330,15 @@ def test_runs_without_a_common_predicted_clip_are_refused(two, output, capsys):
     (two[0] / "fold_0" / "metrics.json").unlink()
     for fold in (1, 2):
         (two[1] / f"fold_{fold}" / "metrics.json").unlink()
-    assert "no training clip" in one_line_error([*two, "--output", output, "--allow-missing-folds"], output, capsys)
+    assert "no training clip" in one_line_error([*two, "--output", output, "--allow_missing_folds"], output, capsys)
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["{a}", "{a}", "--output", "{out}"], "more than once"),
-        (["{a}"], "required: --output"),
-        (["--output", "{out}"], "required: RUN"),
+        (["{a}"], "required: output"),
+        (["--output", "{out}"], "required: runs"),
         (["{a}", "--output", "{out}", "--method", "max"], "'mean', 'gmean', 'weighted', 'stack'"),
         (["{a}", "--output", "{out}", "--weights", "1"], "unrecognized arguments"),
         (["{a}", "--output", "{out}.txt"], "ends in .csv"),

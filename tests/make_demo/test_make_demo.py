@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser.make_demo.folder import NEW_SPEAKERS, TRAIN_SPEAKERS, is_demo, make_demo
-from ser.make_demo.synthesis import EMOTIONS, MAX_SECONDS, MIN_SECONDS, PEAK, SAMPLE_RATE, SENTENCES, make_speaker, speak
+from ser.make_demo.score import MAX_SECONDS, MIN_SECONDS, SAMPLE_RATE, SENTENCES
+from ser.make_demo.synthesis import PEAK, speak
+from ser.make_demo.voices import EMOTIONS, make_speaker
 from ser.runtime.errors import UserError
 
 
@@ -36,7 +38,7 @@ def audio(folder: Path, table: str) -> list[np.ndarray]:
 
 
 def test_same_seed_gives_the_same_bytes_in_another_process(demo, tmp_path):
-    command = [sys.executable, "-m", "ser.make_demo", "--output", "again", "--clips", "60", "--test-clips", "30"]
+    command = [sys.executable, "-m", "ser.make_demo", "--output", "again", "--clips", "60", "--test_clips", "30"]
     source = Path(__file__).parents[2] / "src"
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(source)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

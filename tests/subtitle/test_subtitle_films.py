@@ -19,7 +19,8 @@ from ser.data.inputs import Store
 from ser.data.labels import LABEL_SETS
 from ser.data.store import ClipStore
 from ser.inference.prediction import predict_files
-from ser.make_demo.synthesis import make_speaker, speak
+from ser.make_demo.synthesis import speak
+from ser.make_demo.voices import make_speaker
 from ser.models.classical.classical import ClassicalModel
 from ser.models.registry import build_model
 from ser.runtime.errors import UserError, run_command

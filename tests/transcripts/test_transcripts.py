@@ -9,7 +9,8 @@ import pytest
 from ser.config import DataConfig, SpeechConfig
 from ser.data.csv_input import read_transcripts
 from ser.data.store import ClipStore
-from ser.make_demo.synthesis import make_speaker, speak
+from ser.make_demo.synthesis import speak
+from ser.make_demo.voices import make_speaker
 from ser.runtime.errors import UserError
 from ser.transcripts import Dropped, Segment, Word, read_transcript, transcribe
 from ser.transcripts.inventions import drop_invented

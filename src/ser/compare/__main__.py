@@ -11,7 +11,7 @@ Answers are mapped to neutral, happy, sad, angry, fear, surprise, disgust. Writt
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -19,10 +19,10 @@ from ser.compare.candidates import read_candidates, ready_list
 from ser.compare.judging import judge
 from ser.compare.labelled import read_labelled
 from ser.compare.table import SHOWN, write_choice
-from ser.config import build_parser, parse
+from ser.config import build_parser, output_folder, parse
 from ser.report.tables import text_table
 from ser.runtime.device import make_accelerator
-from ser.runtime.errors import UserError, run_command
+from ser.runtime.errors import run_command
 
 
 def main(argv: list[str]) -> None:
@@ -32,13 +32,12 @@ def main(argv: list[str]) -> None:
         "candidates", type=str, nargs="*", help="KIND:PLACE, librosa, opensmile, or names of the ready list (default: all)."
     )
     parser.add_argument("--output", type=str, default="outputs/choice", help="Folder to write the comparison to.")
-    parser.add_argument("--use", type=str, default="research", help="research or commercial: what the licence has to allow.")
+    parser.add_argument("--use", type=Literal["research", "commercial"], default="research", help="What the licence has to allow.")
     parser.add_argument("--language", type=str, help="Language of the labelled clips (en, ko, …), which candidates fitted here then know.")
     parser.add_argument("--folds", type=int, default=5, help="Folds for candidates that are fitted here.")
     parser.add_argument("--seed", type=int, default=0, help="Of the folds.")
     config, arguments = parse(parser, argv)
-    if arguments.use not in ("research", "commercial"):
-        raise UserError(f"--use: given {arguments.use!r}; allowed are research and commercial.")
+    output = output_folder(arguments.output)
     candidates = read_candidates(arguments.candidates) if arguments.candidates else ready_list()
     labelled = read_labelled(config.data, arguments.folds, arguments.seed)
     accelerator = make_accelerator("auto")
@@ -46,7 +45,6 @@ def main(argv: list[str]) -> None:
     for candidate in candidates:
         judged.append(judge(candidate, labelled, accelerator, arguments.use, arguments.language, arguments.seed))
         tqdm.write(f"{candidate.name}: {judged[-1].tier}")
-    output = Path(arguments.output)
     table = write_choice(judged, labelled, output)
     print(text_table(table[list(SHOWN)]))
     made = "choice.md, choice.csv" + (", choice.png" if (output / "choice.png").exists() else "")

@@ -28,7 +28,7 @@ import numpy as np
 import ser
 from ser.compare_experiments.experiments import SPLITS, read_experiment
 from ser.compare_experiments.report import write_comparison
-from ser.config import Config, build_parser, parse
+from ser.config import Config, build_parser, key_words, output_folder, parse, read_words
 from ser.data.inputs import open_store
 from ser.data.tables import read_dataset
 from ser.inference.prediction import predict_probabilities
@@ -45,9 +45,10 @@ SHOWN = ("split", "experiment", "accuracy", "accuracy_low", "accuracy_high", "ma
 
 def main(argv: list[str]) -> None:
     """Train what isn't trained yet, then write the comparison."""
-    files, output, options = split_arguments(argv)
+    files, output, options = read_arguments(argv)
     configs = [config_of(file, options) for file in files]
     splits = wanted_splits(configs)
+    options = [word for word in options if not word.startswith(("--cv.split=", "--cv.n="))]  # set below
     os.environ.setdefault("SER_STARTED", str(time.time()))  # a --run.time_budget counts for all trainings together
     for split in splits:
         same_split = ["--cv.split", split, "--cv.n", str(configs[0].cv.n)]
@@ -66,24 +67,22 @@ def main(argv: list[str]) -> None:
     print(f"wrote {output}/comparison.md, comparison.csv, comparison.png")
 
 
-def split_arguments(argv: list[str]) -> tuple[list[Path], Path, list[str]]:
-    """The configs (all words before the first option), the output folder, and the options for every training."""
-    if "-h" in argv or "--help" in argv:
-        print(__doc__)
-        raise SystemExit(0)
-    first = next((i for i, word in enumerate(argv) if word.startswith("-")), len(argv))
-    files, options, output = [Path(word) for word in argv[:first]], [], Path("outputs/comparison")
-    words = iter(argv[first:])
-    for word in words:
-        if word.split("=", 1)[0] == "--output":
-            value = word.split("=", 1)[1] if "=" in word else next(words, "")
-            if not value:
-                raise UserError("--output needs a folder, e.g. --output outputs/comparison.")
-            output = Path(value)
-        elif word.split("=", 1)[0] in ("--run.output", "--cv.file", "--config"):
-            raise UserError(f"{word}: the comparison sets it for each experiment. Name configs first, then --output and other keys.")
-        else:
-            options.append(word)
+def read_arguments(argv: list[str]) -> tuple[list[Path], Path, list[str]]:
+    """The configs, the output folder, and the keys for every training as words."""
+    usage = "CONFIG CONFIG [CONFIG ...] [--output DIR] [--section.key value ...]"
+    parser = build_parser("compare_experiments", __doc__, usage=usage)
+    parser.add_argument("configs", type=str, nargs="*", help="Two or more configs; the first is the baseline.")
+    parser.add_argument("--output", type=str, default="outputs/comparison", help="Folder to write the comparison and the runs to.")
+    given, keys = read_words(parser, argv), key_words(argv)
+    for key in ("config", "run.output", "cv.file"):
+        if key in dict(keys) or (key == "config" and given.config):
+            raise UserError(f"--{key}: the comparison sets it for each experiment. Name configs first, then --output and other keys.")
+    files = [Path(name) for name in given.configs]
+    _check_configs(files)
+    return files, output_folder(given.output), [f"--{key}={value}" for key, value in keys]
+
+
+def _check_configs(files: list[Path]) -> None:
     if len(files) < 2:
         raise UserError(
             f"given {len(files)} config(s); name at least two, before any option, e.g. configs/a.yaml configs/b.yaml --output D."
@@ -93,7 +92,6 @@ def split_arguments(argv: list[str]) -> tuple[list[Path], Path, list[str]]:
             raise UserError(f"{file}: no such config.")
         if sum(other.stem == file.stem for other in files) > 1:
             raise UserError(f"two configs are named {file.stem}; experiments are named after their files, so rename one.")
-    return files, output, options
 
 
 def config_of(file: Path, options: list[str]) -> Config:

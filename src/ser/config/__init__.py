@@ -13,7 +13,8 @@ from ser.config.model import (
     TextEncoderConfig,
     TextNgramsConfig,
 )
-from ser.config.parsing import as_plain, build_parser, flat, load_config, parse, save_config
+from ser.config.outputs import output_file, output_folder
+from ser.config.parsing import add_list, as_plain, build_parser, flat, key_words, load_config, parse, read_words, save_config
 from ser.config.speech import SpeechConfig
 from ser.config.subtitles import SubtitlesConfig
 from ser.config.training import RunConfig, TrackingConfig, TrainConfig
@@ -38,10 +39,15 @@ __all__ = [
     "TextNgramsConfig",
     "TrackingConfig",
     "TrainConfig",
+    "add_list",
     "as_plain",
     "build_parser",
     "flat",
+    "key_words",
     "load_config",
+    "output_file",
+    "output_folder",
     "parse",
+    "read_words",
     "save_config",
 ]

@@ -1,6 +1,7 @@
 """Command line and YAML files to a checked config, and back.
 
-YAML files (`--config`, several may be layered) override the defaults, the command line (`--train.epochs 3`) overrides the files.
+YAML files (`--config`, several may be layered) override the defaults, the command line (`--train.epochs 3`) overrides the files. One
+grammar for every command: keys are written with underscores (dashes mean the same), lists given twice join, anything else is given once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import dataclasses
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,13 +76,26 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter)
     """Keeps the line breaks of a command's description, so that its example commands can be copied."""
 
 
+def add_list(parser: ArgumentParser, name: str, help: str) -> None:
+    """An option that holds values with commas between; given again, it adds to them."""
+    parser.add_argument(name, type=str, help=help).joins = True
+
+
+def read_words(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    """Parse the command line without making sections of it. Raises UserError naming the key, what was given and what is allowed."""
+    try:
+        return parser.parse_args(_config_files_first(_each_once(parser, with_underscores(argv))))
+    except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
+        raise UserError(_explain(parser, str(error))) from None
+
+
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespace]:
     """Parse the command line. Returns the checked config and the namespace with the command's own arguments.
 
     Raises UserError naming the key, what was given and what is allowed.
     """
+    namespace = read_words(parser, argv)
     try:
-        namespace = parser.parse_args(_config_files_first(argv))
         objects = parser.instantiate(namespace)
     except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
         raise UserError(_explain(parser, str(error))) from None
@@ -131,6 +146,47 @@ def flat(tree: dict, prefix: str = "") -> dict:
     return values
 
 
+def with_underscores(argv: Sequence[str]) -> list[str]:
+    """The words with `--allow-missing-folds` as `--allow_missing_folds`; values stay as they are."""
+    words = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        words.append(f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word)
+    return words
+
+
+def key_words(argv: Sequence[str]) -> list[tuple[str, str]]:
+    """(key, value) of the keys of sections on the command line, in order: those with a dot, `--data.root DIR` or `--data.root=DIR`."""
+    words, found = iter(with_underscores(argv)), []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and "." in name:
+            found.append((name[2:], value if equals else next(words, "")))
+    return found
+
+
+def _each_once(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """Join what is a list and was given again; refuse anything else that was given again, of which one would be dropped."""
+    kept, place, words = [], {}, iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        action = parser._option_string_actions.get(name)
+        if action is None or name == "--config" or action.nargs is not None:
+            kept.append(word)
+            continue
+        value = value if equals else next(words, None)
+        if value is None:
+            kept.append(word)
+        elif name not in place:
+            place[name] = len(kept)
+            kept.append(f"{name}={value}")
+        elif getattr(action, "joins", False):
+            kept[place[name]] += f",{value}"
+        else:
+            raise UserError(f"{name}: given twice, as {kept[place[name]].partition('=')[2]} and {value}; allowed is one value.")
+    return kept
+
+
 def _config_files_first(argv: Sequence[str]) -> list[str]:
     """Move `--config X` to the front, so that a key on the command line wins wherever it stands."""
     files, rest, words = [], [], iter(argv)
@@ -145,15 +201,30 @@ def _config_files_first(argv: Sequence[str]) -> list[str]:
 
 
 def _explain(parser: ArgumentParser, message: str) -> str:
-    """Add the nearest known key to a message about an unknown one."""
-    known = [option.lstrip("-") for option in parser._option_string_actions if option.startswith("--")]
-    for word in message.replace("'", " ").replace('"', " ").split():
-        name = word.lstrip("-").split("=")[0]
-        if name and name not in known and ("unrecognized" in message or "not accept" in message or "not expected" in message):
-            tails = {key.split(".")[-1]: key for key in known}
-            near = difflib.get_close_matches(name, known, 1, 0.75) or [
-                tails[tail] for tail in difflib.get_close_matches(name.split(".")[-1], tails, 1, 0.75)
-            ]
-            if near:
-                return f"{message}. Did you mean {near[0]}? --help lists every key."
-    return f"{message}\n--help lists every key with its type and default."
+    """jsonargparse's message on one line: the key, what was given, what is allowed; beside an unknown key the nearest known one."""
+    told = " ".join(message.split())
+    for pattern, better in _PLAINER:
+        told = re.sub(pattern, better, told)
+    if any(word in told for word in ("unrecognized", "not accept", "not expected")):
+        known = [option.lstrip("-") for option in parser._option_string_actions if option.startswith("--")]
+        for word in re.findall(r"""(?:--|['"])([\w.]+)""", told):
+            if word not in known and (near := _nearest(word, known)):
+                return f"{told}. Did you mean {near}? --help lists every key."
+    return f"{told}. --help lists every key with its type and default."
+
+
+_PLAINER = (
+    (r'Parser key "([\w.]+)":', r"--\1:"),
+    (r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"given \2; allowed are \1"),
+    (r"Expected an? <class '(\w+)'>\. Got value: (.*)", r"given \2; allowed is a value of type \1"),
+    (r"Not of type \w+: (\S+) does not conform to restriction (.*)", r"given \1; allowed is \2"),
+    (r"Not of type (\w+): invalid literal for .*: '(.*)'", r"given \2; allowed is \1"),
+    (r"argument (--[\w.]+): expected one argument", r"\1: given nothing; one value is needed"),
+)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known key most like a wrong one, in whole or in its last part."""
+    tails = {key.split(".")[-1]: key for key in known}
+    whole = difflib.get_close_matches(name, known, 1, 0.75)
+    return next(iter(whole or [tails[tail] for tail in difflib.get_close_matches(name.split(".")[-1], tails, 1, 0.75)]), None)

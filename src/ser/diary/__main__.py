@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser.config import build_parser, parse
+from ser.config import build_parser, output_folder, parse
 from ser.data.csv_input import decode_text
 from ser.diary.shares import DEFAULT_MODEL, EMPTY_MESSAGE, Diary, plot_shares, read_diary
 from ser.report.tables import text_table, without_formulas
@@ -33,14 +33,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--max_len", type=int, default=256, help="Tokens of a sentence that a text encoder reads.")
     parser.add_argument("--output", type=str, help="Folder to write diary.json, sentences.csv and diary.png to.")
     _, given = parse(parser, argv)
-    path = Path(given.file)
+    path, output = Path(given.file), output_folder(given.output) if given.output else None
     if not path.is_file():
         raise UserError(f"{path}: no such file. Give a text file.")
     diary = read_diary(decode_text(path), given.model, given.max_len)
     print(describe(diary) if diary.sentences else f"{path}: {EMPTY_MESSAGE}")
-    if given.output:
-        _write(diary, Path(given.output))
-    print(f"analysed {len(diary.sentences)} sentences of {path}" + (f" → {given.output}" if given.output else ""))
+    if output:
+        _write(diary, output)
+    print(f"analysed {len(diary.sentences)} sentences of {path}" + (f" → {output}" if output else ""))
 
 
 def describe(diary: Diary) -> str:

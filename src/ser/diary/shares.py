@@ -10,8 +10,8 @@ import numpy as np
 
 from ser.diary.sentences import split_sentences
 from ser.inference.prediction import predict_texts
+from ser.report.pictures import save_figure
 from ser.runtime.errors import UserError
-from ser.runtime.files import atomic_path
 
 DEFAULT_MODEL = "outputs/klue_roberta_text"
 EMPTY_MESSAGE = "there is no sentence in this text, so there is nothing to analyse."
@@ -109,8 +109,7 @@ def plot_shares(diary: Diary, png: str | Path) -> None:
     axes.invert_yaxis()
     axes.set(xlabel=f"share in percent ({len(diary.sentences)} sentences)", xlim=(0, 112))
     axes.legend(fontsize=8, loc="lower right")
-    with atomic_path(png) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    save_figure(figure, png)
 
 
 def _sorted_percent(names: Sequence[str], shares: np.ndarray) -> Mapping[str, float]:

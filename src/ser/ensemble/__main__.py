@@ -21,15 +21,15 @@ sample submission, and NAME.json, which says what went in and what it scored.
 
 from __future__ import annotations
 
-import argparse
-from typing import NoReturn
+from typing import Literal
 
 import pandas as pd
 
+from ser.config import build_parser, output_file, parse
 from ser.ensemble.blend import blend_runs
 from ser.ensemble.methods import METHODS
 from ser.report.tables import text_table
-from ser.runtime.errors import UserError, run_command
+from ser.runtime.errors import run_command
 from ser.scoring.metrics import describe
 
 SCORE_COLUMNS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "uar", "log_loss")
@@ -37,15 +37,23 @@ SCORE_COLUMNS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "uar",
 
 def main(argv: list[str]) -> None:
     """Read the arguments, blend, and say what came out."""
-    given = _parser().parse_args(argv)
-    record = blend_runs(given.runs, given.output, given.method, given.sample, given.allow_missing_folds)
+    parser = build_parser("ensemble", __doc__, sections=[], usage="RUN [RUN ...] --output FILE.csv [--method mean]")
+    parser.add_argument("runs", type=str, nargs="+", help="Run folders, e.g. outputs/wav2vec2_base.")
+    parser.add_argument("--output", type=str, required=True, help="CSV to write, e.g. submissions/base.csv; its record goes beside it.")
+    parser.add_argument("--method", type=Literal[tuple(METHODS)], default="mean", help="How runs are blended.")
+    parser.add_argument("--sample", type=str, help="Sample submission; by default sample_submission.csv in the data folder of the runs.")
+    parser.add_argument(
+        "--allow_missing_folds", action="store_true", help="Blend unfinished runs too; what is missing is counted and reported."
+    )
+    _, given = parse(parser, argv)
+    output = output_file(given.output, ".csv")
+    record = blend_runs(given.runs, output, given.method, given.sample, given.allow_missing_folds)
     print(summary(record))
-    name = given.output.removesuffix(".csv")
     prior = len(record["test_clips_given_the_prior"])
     rows = f"{record['test_clips']} rows, {prior} of them the prior"
     if not record["test_clips"]:
         rows = f"no test clips to submit: out-of-fold probabilities of {record['oof']['n']} training clips"
-    print(f"wrote {given.output} ({rows}), {name}.json and {name}.html (open it in a browser)")
+    print(f"wrote {output} ({rows}), {output.with_suffix('.json')} and {output.with_suffix('.html')} (open it in a browser)")
 
 
 def summary(record: dict) -> str:
@@ -55,10 +63,7 @@ def summary(record: dict) -> str:
         {
             "run": [run["run"] for run in runs],
             "folds": [len(run["folds"]) for run in runs],
-            **{
-                key: [run["oof"][key] for run in runs]
-                for key in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "uar", "log_loss")
-            },
+            **{key: [run["oof"][key] for run in runs] for key in SCORE_COLUMNS},
             "weight": [run["weight"] for run in runs],
         }
     )
@@ -83,27 +88,6 @@ def summary(record: dict) -> str:
 
 def _signed(gain: dict) -> str:
     return f"accuracy {gain['difference']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] (95 % interval, paired)"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. `{self.prog} --help` shows how it is used.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m ser.ensemble", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, e.g. outputs/wav2vec2_base")
-    parser.add_argument("--output", required=True, metavar="FILE", help="the submission to write, e.g. submissions/base.csv")
-    parser.add_argument("--method", choices=list(METHODS), default="mean", help="how runs are blended (default: mean)")
-    parser.add_argument(
-        "--sample", metavar="FILE", help="sample submission (default: sample_submission.csv in the data folder the runs were trained on)"
-    )
-    parser.add_argument(
-        "--allow-missing-folds", action="store_true", help="blend unfinished runs too; what is missing is counted and reported"
-    )
-    return parser
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ on are found by their files' bytes (or their sound), and told too.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ser.config import build_parser, parse
+from ser.config import add_list, build_parser, output_folder, parse
 from ser.data.tables import read_dataset
 from ser.report.tables import text_table
 from ser.runtime.errors import UserError, run_command
@@ -27,7 +25,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--model", type=str, required=True, help="Run folder (outputs/X), fold folder, model folder or hub name.")
     parser.add_argument("--output", type=str, required=True, help="Folder for the report; it is made.")
-    parser.add_argument("--mapping", type=str, default="", help="What labels count as, e.g. calm=neutral,LABEL_0=angry.")
+    add_list(parser, "--mapping", "What labels count as, e.g. calm=neutral,LABEL_0=angry; given again, it adds to them.")
     parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     config, arguments = parse(parser, argv)
@@ -35,18 +33,18 @@ def main(argv: list[str]) -> None:
     from ser.evaluate.page import write_evaluation_page
     from ser.evaluate.report import write_evaluation
 
-    mapping = read_mapping(arguments.mapping)
+    mapping, output = read_mapping(arguments.mapping or ""), output_folder(arguments.output)
     dataset = read_dataset(config.data)
     found = evaluate(arguments.model, dataset, config.data, mapping, arguments.batch_size, arguments.precision)
-    write_evaluation(found, arguments.output)
-    write_evaluation_page(found, dataset.train, config.data, Path(arguments.output) / "report.html")
+    write_evaluation(found, output)
+    write_evaluation_page(found, dataset.train, config.data, output / "report.html")
     print(text_table(found.classes))
     print(f"{describe(found.result)}; expected calibration error {found.result['ece']:.3f}")
     for warning in found.warnings:
         print(f"warning: {warning}")
     if found.unusable:
         print(f"{len(found.unusable)} clips could not be used: see report.json")
-    print(f"made {arguments.output}: report.html (open it in a browser), report.md, report.json, pictures, predictions.csv, mistakes.csv")
+    print(f"made {output}: report.html (open it in a browser), report.md, report.json, pictures, predictions.csv, mistakes.csv")
 
 
 def read_mapping(text: str) -> dict[str, str]:

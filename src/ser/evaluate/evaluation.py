@@ -42,6 +42,7 @@ class Evaluation:
     temperature: float
     mapping: dict[str, str]
     unusable: tuple[dict, ...]
+    seen: np.ndarray  # (N,) bool: clips of the model's training data
     warnings: tuple[str, ...]
 
     @property
@@ -106,6 +107,7 @@ def evaluate(
         unusable=tuple(
             {"id": table.ids[row], "status": store.report["status"][row], "path": paths[row]} for row in np.flatnonzero(~store.usable)
         ),
+        seen=seen,
         warnings=tuple(_warnings(seen, len(rows), classes, matched)),
     )
 
@@ -180,7 +182,8 @@ def _warnings(seen: np.ndarray, clips: int, classes: pd.DataFrame, matched: Matc
         nearest = [f"{name}={target}" for name in absent if (target := map_label(name, present))]
         hint = f" Another count: --mapping {','.join(nearest)}." if nearest else ""
         found.append(
-            f"no clip of the data has {shown(absent, 15)}: such an answer is wrong. Macro-F1 and UAR are over the labels that occur.{hint}"
+            f"no clip of the data has {shown(absent, 15)}: such an answer is wrong. Macro-F1 is over the labels that "
+            f"occur as truth or answer, UAR over those that occur as truth.{hint}"
         )
     if matched.changes:
         changes = ", ".join(f"{old} as {new}" for old, new in matched.changes.items())

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from ser.config import build_parser, parse
+from ser.config import add_list, build_parser, output_folder, parse
 from ser.export.folder import export_folder
 from ser.export.model_card import Facts
 from ser.export.source import read_source
@@ -27,19 +27,20 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", type=str, required=True, help="Folder to write; it must not hold anything yet.")
     parser.add_argument("--name", type=str, help="Title of the model card; the run's name where not given.")
     parser.add_argument("--license", type=str, help="Licence of the weights as the hub names it, e.g. apache-2.0, cc-by-nc-4.0.")
-    parser.add_argument("--language", type=str, help="Codes of the languages spoken in the training data, e.g. ko or en,ko.")
+    add_list(parser, "--language", "Codes of the languages spoken in the training data, e.g. ko or en,ko.")
     parser.add_argument("--data_name", type=str, help="What the training data is called.")
     parser.add_argument("--data_license", type=str, help="Licence of the training data.")
     _, arguments = parse(parser, argv)
+    output = output_folder(arguments.output)
     source = read_source(arguments.model)
     if source.folds > 1 and source.model.resolve().parents[1] == Path(arguments.model).resolve():
         print(
             f"{arguments.model} has {source.folds} folds: exporting fold {source.fold}. Name another one to export that, e.g. its fold_1."
         )
     facts = Facts(**{part.name: arguments[part.name] for part in fields(Facts)})
-    parity = export_folder(source, Path(arguments.output), facts)
+    parity = export_folder(source, output, facts)
     print(f"compared: {parity}")
-    print(f"exported {source.model} → {arguments.output}: model.onnx, weights, labels.json, preprocessor_config.json, README.md")
+    print(f"exported {source.model} → {output}: model.onnx, weights, labels.json, preprocessor_config.json, README.md")
 
 
 if __name__ == "__main__":

@@ -110,11 +110,8 @@ class Predictor:
         most = int(self.max_seconds * SAMPLE_RATE)
         heard = [reduce_noise(clip[:most]) if self.noise_reduction else clip[:most] for clip in samples]
         store, rows = Store.of_samples(heard, speakers, genders), np.arange(len(samples))
-        total = sum(
-            scaled(predict_probabilities(network, store, rows, self.batch_size, self.accelerator), self.temperature)
-            for network in self.networks
-        )
-        return total / len(self.networks)
+        total = sum(predict_probabilities(network, store, rows, self.batch_size, self.accelerator) for network in self.networks)
+        return scaled(total / len(self.networks), self.temperature)
 
 
 def predict_files(
@@ -179,15 +176,15 @@ def mean_probabilities(
     training.
     """
     accelerator = make_accelerator(precision)
-    temperature, store, total, count = read_temperature(model), None, 0.0, 0
+    store, total, count = None, 0.0, 0
     for title, network in load_models(model, accelerator):
         store = open_for(network) if store is None else store
         if max_tokens is not None:
             network.read_at_most(max_tokens)
         rows = np.flatnonzero(store.usable)
-        total = total + scaled(predict_probabilities(network, store, rows, batch_size, accelerator, workers, title), temperature)
+        total = total + predict_probabilities(network, store, rows, batch_size, accelerator, workers, title)
         count += 1
-    return total / count, network.label_names, store
+    return scaled(total / count, read_temperature(model)), network.label_names, store
 
 
 def _with_predictions(table: pd.DataFrame, probabilities: np.ndarray, names: Sequence[str], usable: np.ndarray) -> pd.DataFrame:

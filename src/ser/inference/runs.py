@@ -189,7 +189,7 @@ def _finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) ->
         raise UserError(
             f"{folder}: {len(finished)} of {len(wanted)} folds are finished, missing: {', '.join(map(str, missing))}. "
             "Run the same `python -m ser.train` again to finish them"
-            + (", or blend what is there with --allow-missing-folds." if finished else ".")
+            + (", or blend what is there with --allow_missing_folds." if finished else ".")
         )
     return finished, missing
 

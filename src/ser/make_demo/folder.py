@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser.make_demo.synthesis import EMOTIONS, SAMPLE_RATE, SENTENCES, make_speaker, speak
+from ser.make_demo.score import SAMPLE_RATE, SENTENCES
+from ser.make_demo.synthesis import speak
+from ser.make_demo.voices import EMOTIONS, make_speaker
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, write_csv, write_json
 from ser.runtime.seeds import seed_of
@@ -62,8 +64,8 @@ def is_demo(folder: str | Path) -> bool:
 
 
 def _is_there(output: Path, settings: dict) -> bool:
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is a file; give a folder, or a name that doesn't exist yet.")
+    if output.is_file():
+        raise UserError(f"--output: given {output}, which is a file; allowed is a folder, or a name that doesn't exist yet.")
     held = sorted({item.name for item in output.iterdir()} - KEPT) if output.is_dir() else []
     if not held:
         return False

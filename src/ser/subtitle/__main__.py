@@ -24,7 +24,7 @@ from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
-from ser.config import SpeechConfig, SubtitlesConfig, build_parser, parse
+from ser.config import SpeechConfig, SubtitlesConfig, build_parser, output_folder, parse
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json, write_text
 from ser.runtime.stages import Stage, stage
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     parser.add_class_arguments(SpeechConfig, "speech", skip={"cache"})  # it is --cache here
     _, arguments = parse(parser, argv)
     theme = load_theme(arguments.subtitles.theme)
-    film, output = Path(arguments.file), Path(arguments.output)
+    film, output = Path(arguments.file), output_folder(arguments.output)
     if film.suffix.lower() == ".json":
         segments, head = read_segments(film, arguments.subtitles)
         layout, _ = write_subtitles(output / film.stem, segments, theme, arguments.subtitles, head["frame_rate"])

@@ -89,7 +89,7 @@ def emotion_probabilities(
     from ser.inference.opening import load_models, model_folders
     from ser.runtime.device import make_accelerator
 
-    accelerator, temperature = make_accelerator(config.precision), read_temperature(model)
+    accelerator = make_accelerator(config.precision)
     folders, total, seven = model_folders(model), 0.0, None
     for folder, (title, network) in zip(folders, load_models(model, accelerator), strict=True):
         if seven is None:
@@ -101,8 +101,8 @@ def emotion_probabilities(
         place = Path(cache) / "emotions" / f"{_key(folder, store, rows, config, cache)}.f64"
         with _progress(place, len(rows), len(network.label_names), f"emotions, {title}") as progress:
             predict_missing(progress, network, store, rows, int(config.batch_size), accelerator)
-            total += scaled(progress.read(), temperature) @ seven
-    return _by_segment(total / len(folders), windows, rows, len(segments))
+            total += progress.read()
+    return _by_segment(scaled(total / len(folders), read_temperature(model)) @ seven, windows, rows, len(segments))
 
 
 def predict_missing(progress: Progress, network: Model, store: Store, rows: np.ndarray, batch_size: int, accelerator) -> None:

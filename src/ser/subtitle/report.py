@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser.report.pictures import save_figure
 from ser.report.tables import markdown_table
-from ser.runtime.files import atomic_path, write_text
+from ser.runtime.files import write_text
 from ser.runtime.stages import Stage
 from ser.subtitle.cues import Layout
 from ser.subtitle.emotion_segments import LABELS, EmotionSegment
@@ -99,8 +100,7 @@ def plot_emotions(path: Path, segments: Sequence[EmotionSegment], theme: Theme, 
     share.set_yticks(range(len(LABELS)), LABELS)
     share.invert_yaxis()
     share.set(xlabel="share of segments", xlim=(0, 1), title="shown")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    save_figure(figure, path)
 
 
 def _over_time(segments: Sequence[EmotionSegment], seconds: float) -> tuple[np.ndarray, np.ndarray]:

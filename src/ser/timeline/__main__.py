@@ -9,7 +9,7 @@ more memory than a minute.
 
 from __future__ import annotations
 
-from ser.config import build_parser, parse
+from ser.config import build_parser, output_file, parse
 from ser.runtime.errors import UserError, run_command
 from ser.timeline.windows import predict_timeline, write_timeline
 
@@ -24,13 +24,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     parser.add_argument("path", type=str, help="Audio or video file of any length.")
     _, arguments = parse(parser, argv)
+    output = output_file(arguments.output, ".csv")
     from ser.inference.prediction import Predictor
 
     predictor = Predictor(arguments.model, arguments.batch_size, arguments.precision)
     timeline = predict_timeline(predictor, arguments.path, arguments.window, arguments.step)
     if not len(timeline.windows):
         raise UserError(f"{arguments.path} can't be used: {timeline.status} ({timeline.detail}).")
-    written = write_timeline(timeline, arguments.output)
+    written = write_timeline(timeline, output)
     for name, share in timeline.shares.items():
         print(f"{name}  {100 * share:.0f} %")
     if timeline.status != "ok":

@@ -9,14 +9,14 @@ Run the same command again after an interruption: finished folds are skipped, th
 
 from __future__ import annotations
 
-from ser.config import build_parser, parse
+from ser.config import add_list, build_parser, parse
 from ser.runtime.errors import Interrupted, UserError, run_command
 from ser.train.training import train
 
 
 def main(argv: list[str]) -> None:
     parser = build_parser("train", __doc__)
-    parser.add_argument("--folds", type=str, help="Train only these folds, e.g. 0,3; the report is made when all are there.")
+    add_list(parser, "--folds", "Train only these folds, e.g. 0,3; the report is made when all are there.")
     config, arguments = parse(parser, argv)
     try:
         train(config, chosen_folds(arguments.folds, config.cv.n))
