@@ -14,8 +14,10 @@ from ser.runtime.files import read_json
 from ser.train import __main__ as train
 from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import open_experiment
-from ser.train.loop import FoldData, Trainer
+from ser.train.hooks import Hook
+from ser.train.loop import Trainer
 from ser.train.signals import Stopper
+from ser.train.state import FoldData
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
 NO_DROPOUT = TINY_WAV2VEC2 | {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
@@ -68,9 +70,13 @@ def test_first_step_is_the_mean_gradient_of_its_clips(data, tmp_path):
 
     fold = FoldData(run.train_store, run.train.labels, rows, rows, seed=0)
     gradients = {}
-    trainer = Trainer(model, fold, config, Checkpoints(tmp_path, run.fingerprints), Stopper(), title="step")
+
+    class KeepGradients(Hook):
+        def after_epoch(self, trainer, row):
+            gradients.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+
+    trainer = Trainer(model, fold, config, Checkpoints(tmp_path, run.fingerprints), Stopper(), (KeepGradients(),), "step")
     trainer.prepared_optimizer.step = lambda: None  # the weights stay, so that the gradients can be compared
-    trainer.on_epoch = lambda row: gradients.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     config.train.epochs = 1
     trainer.fit()
     for name, parameter in reference.named_parameters():
