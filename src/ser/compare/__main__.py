@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ser.compare.candidates import read_candidates, ready_list
 from ser.compare.judging import judge
 from ser.compare.labelled import read_labelled
@@ -23,6 +21,7 @@ from ser.config import build_parser, parse
 from ser.report.tables import text_table
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError, run_command
+from ser.runtime.progress import say
 
 
 def main(argv: list[str]) -> None:
@@ -45,7 +44,7 @@ def main(argv: list[str]) -> None:
     judged = []
     for candidate in candidates:
         judged.append(judge(candidate, labelled, accelerator, arguments.use, arguments.language, arguments.seed))
-        tqdm.write(f"{candidate.name}: {judged[-1].tier}")
+        say(f"{candidate.name}: {judged[-1].tier}")
     output = Path(arguments.output)
     table = write_choice(judged, labelled, output)
     print(text_table(table[list(SHOWN)]))

@@ -31,9 +31,7 @@ class ProgressBar(tqdm):
         """what is done, how many of what it takes, how many are done already; delay: seconds before a bar appears."""
         self._closed, as_lines = threading.Event(), not sys.stderr.isatty()
         if as_lines:  # by a clock of its own, as one step of the work may take minutes
-            form = LINE if total is not None or hasattr(iterable, "__len__") else LINE_WITHOUT_END
-            form = form.replace("{things}", unit if unit == "s" else f"{unit}s")
-            looks = {"file": _Lines(), "bar_format": form, "mininterval": 1e9, "miniters": 1, "delay": 1e-9, "ncols": 200, "position": 0}
+            looks = {"file": _Lines(), "mininterval": 1e9, "miniters": 1, "delay": 1e-9, "ncols": 200, "position": 0}
         else:
             looks = {"file": sys.stderr, "delay": delay}
         super().__init__(iterable, what, total, unit=unit, initial=initial, leave=False, disable=hidden, **looks)
@@ -61,6 +59,8 @@ class ProgressBar(tqdm):
 
     def _write_lines(self) -> None:
         while not self._closed.wait(LINE_SECONDS):
+            form = LINE if self.total else LINE_WITHOUT_END  # a film's length is known when it has been opened
+            self.bar_format = form.replace("{things}", self.unit if self.unit == "s" else f"{self.unit}s")
             self.refresh()
 
 

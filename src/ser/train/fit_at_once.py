@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ser.models.registry import build_model
 from ser.runtime.device import peak_memory_mb
+from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
 from ser.scoring.metrics import quick_scores
 from ser.scoring.suspicions import chance_in_training
@@ -58,7 +58,7 @@ def fit_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
         "clips_per_second": len(train_rows) / max(fitted - started, 1e-9),
         "peak_memory_mb": peak_memory_mb(torch.device("cpu")),
     }
-    tqdm.write(f"{title}: fitted to {len(train_rows)} clips in {fitted - started:.1f} s, valid acc {on_valid['accuracy']:.3f}")
+    say(f"{title}: fitted to {len(train_rows)} clips in {fitted - started:.1f} s, valid acc {on_valid['accuracy']:.3f}")
     training = {
         "epoch": 1,
         "epochs_run": 1,

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 import ser
 from ser.audio import SAMPLE_RATE
 from ser.config import Config
 from ser.runtime.files import read_json, write_json
+from ser.runtime.progress import say
 
 WAIT_SECONDS = 8.0
 MISTAKES = 12
@@ -263,4 +263,4 @@ def _say(message: str) -> None:
     """Once for all folds, on stderr, without breaking a progress bar."""
     if message not in _said:
         _said.add(message)
-        tqdm.write(message, file=sys.stderr)
+        say(message, file=sys.stderr)
