@@ -382,38 +382,34 @@ def test_a_whole_experiment_is_in_wandbs_own_files_and_the_local_ones_are_the_sa
     data = make_tiny_data(tmp_path / "data", clips=24, test_clips=6)
     config = write_tiny_config(tmp_path / "tiny.yaml", data, train={"epochs": 2}, tracking={"models": True})
     for mode in ("disabled", "offline"):
-        output = tmp_path / mode
+        output = tmp_path / mode / "tiny"
         train.main(["--config", str(config), "--tracking.mode", mode, "--run.output", str(output)])
-        ensemble.main([str(output), "--output", str(tmp_path / f"{mode}.csv")])
+        ensemble.main([str(output), "--output", str(tmp_path / mode / "blend.csv")])
     wait_for_trackers(60)
-    written = [
-        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and "wandb" not in path.parts}
-        for folder in (tmp_path / "disabled", tmp_path / "offline")
-    ]
-    for name in written[0]:
-        if not name.endswith(("timing.csv", "config.yaml", "tracking.json")):
-            assert written[0][name] == written[1][name], name
-    assert (tmp_path / "disabled.csv").read_bytes() == (tmp_path / "offline.csv").read_bytes()
+    with_it, without = tmp_path / "offline" / "tiny", tmp_path / "disabled" / "tiny"
+    for path in (path for path in without.rglob("*.*") if path.is_file() and path.name not in ("timing.csv", "config.yaml")):
+        assert path.read_bytes() == (with_it / path.relative_to(without)).read_bytes(), path
+    assert (without.parent / "blend.csv").read_bytes() == (with_it.parent / "blend.csv").read_bytes()
 
-    assert wait_until(lambda: [run.get("exit") for run in offline_runs(tmp_path / "offline")] == [0] * 4)
-    runs = {run["name"]: run for run in offline_runs(tmp_path / "offline")}
+    assert wait_until(lambda: [run.get("exit") for run in offline_runs(with_it)] == [0] * 4)
+    runs = {run["name"]: run for run in offline_runs(with_it)}
     assert {run["job"] for run in runs.values()} == {"fold", "summary", "submission"}
-    fold = pd.read_csv(tmp_path / "offline" / "fold_0" / "history.csv")
+    fold = pd.read_csv(with_it / "fold_0" / "history.csv")
     steps = [row for row in runs["fold_0"]["history"] if "step/loss" in row]
     epochs = [row for row in runs["fold_0"]["history"] if "valid_accuracy" in row]
     assert [row["valid_accuracy"] for row in epochs] == fold["valid_accuracy"].tolist()
     assert len(steps) == epochs[-1]["_step"]
     assert {"step/gradient_norm", "step/head_lr", "step/clips_per_second", "step/accuracy"} <= steps[0].keys()
     assert np.mean([row["step/loss"] for row in steps[: epochs[0]["_step"]]]) == pytest.approx(fold["train_loss"][0], rel=0.05)
-    report = json.loads((tmp_path / "offline" / "report.json").read_text())
+    report = json.loads((with_it / "report.json").read_text())
     assert runs["summary"]["summary"]["oof"]["accuracy"] == report["oof"]["accuracy"]
     artifacts = {name: files for run in runs.values() for name, files in run["artifacts"].items()}
-    assert {"history.csv", "valid.csv", "metrics.json", "model/model.safetensors"} <= artifacts["offline-fold_0"]
-    assert {"oof.csv", "data.json", "report.json"} <= artifacts["offline-oof"]
-    assert artifacts["offline"] == {"offline.csv", "offline.json"}
-    tables = {tuple(table["columns"]): table["data"] for table in tables_in(tmp_path / "offline")}
+    assert {"history.csv", "valid.csv", "metrics.json", "model/model.safetensors"} <= artifacts["tiny-fold_0"]
+    assert {"oof.csv", "data.json", "report.json"} <= artifacts["tiny-oof"]
+    assert artifacts["blend"] == {"blend.csv", "blend.json"}
+    tables = {tuple(table["columns"]): table["data"] for table in tables_in(with_it)}
     every = next(rows for columns, rows in tables.items() if columns[-1] == "p_predicted")
-    assert [row[0] for row in every] == pd.read_csv(tmp_path / "offline" / "oof.csv")["id"].tolist()
+    assert [row[0] for row in every] == pd.read_csv(with_it / "oof.csv")["id"].tolist()
     per_class = next(rows for columns, rows in tables.items() if "precision" in columns)
     assert sum(row[-1] for row in per_class) == 24
     worst = next(rows for columns, rows in tables.items() if columns[-1] == "sound")
