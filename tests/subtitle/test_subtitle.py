@@ -10,8 +10,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tables import EXAMPLES
 
+from examples import EXAMPLES
 from ser.config import SubtitlesConfig
 from ser.runtime.errors import UserError
 from ser.subtitle.ass import ass_colour, ass_text, shade
