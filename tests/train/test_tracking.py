@@ -196,14 +196,13 @@ start = time.monotonic()
 for fold in range(3):
     with open_tracker(Config(), r"{tmp_path}", f"fold_{{fold}}", "fold") as tracker:
         tracker.log({{"loss": 0.5}}, 1)
-print(time.monotonic() - start)
+print(time.monotonic() - start, time.time())
 """
     environment = os.environ | {"PYTHONPATH": SOURCE, "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": silent_server}
-    start = time.monotonic()
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    whole = time.monotonic() - start
-    assert float(out.stdout) < 1.0  # what the folds saw of it
-    assert whole < 10.0 + 3.0  # with the start of Python
+    seen, left_at = map(float, out.stdout.split())
+    assert seen < 1.0  # what the folds saw of it
+    assert time.time() - left_at < 10.0
     assert len(out.stderr.strip().splitlines()) <= 3, out.stderr
     assert wait_until(lambda: [run.get("exit") for run in offline_runs(tmp_path)] == [0, 0, 0])
     assert all(run["history"][0]["loss"] == 0.5 for run in offline_runs(tmp_path))
@@ -397,7 +396,7 @@ def test_a_whole_experiment_is_in_wandbs_own_files_and_the_local_ones_are_the_sa
     fold = pd.read_csv(with_it / "fold_0" / "history.csv")
     steps = [row for row in runs["fold_0"]["history"] if "step/loss" in row]
     epochs = [row for row in runs["fold_0"]["history"] if "valid_accuracy" in row]
-    assert [row["valid_accuracy"] for row in epochs] == fold["valid_accuracy"].tolist()
+    assert [row["valid_accuracy"] for row in epochs] == pytest.approx(fold["valid_accuracy"].tolist())
     assert len(steps) == epochs[-1]["_step"]
     assert {"step/gradient_norm", "step/head_lr", "step/clips_per_second", "step/accuracy"} <= steps[0].keys()
     assert np.mean([row["step/loss"] for row in steps[: epochs[0]["_step"]]]) == pytest.approx(fold["train_loss"][0], rel=0.05)
