@@ -149,7 +149,7 @@ def test_the_device_is_waited_for_once_in_an_optimizer_step(data, tmp_path):
     config = load_config(write_tiny_config(tmp_path / "waits.yaml", data, model=STILL, train={"batch_size": 2, "accumulation": 4}))
     run = open_experiment(config)
     rows = np.arange(len(run.train))
-    fold = FoldData(run.train_store, run.train.ids, run.train.labels, rows[:20], rows[20:24], seed=0)
+    fold = FoldData(run.train_store, run.train.labels, rows[:20], rows[20:24], seed=0)
     model = build_model(config.model, run.label_names, config.data.max_seconds)
     with CountWaits() as waits:
         progress = Trainer(model, fold, config, Checkpoints(tmp_path, run.fingerprints), Stopper()).fit()
