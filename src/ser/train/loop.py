@@ -19,10 +19,11 @@ from ser.config import Config
 from ser.data.inputs import Store
 from ser.inference.prediction import predict_probabilities
 from ser.models.base import SerModel
-from ser.runtime.device import make_accelerator, peak_memory_mb
+from ser.runtime.device import make_accelerator
 from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
 from ser.scoring.metrics import quick_scores
+from ser.train.artefacts import history_row, timing_row
 from ser.train.checkpoint import Checkpoints
 from ser.train.hooks import BestEpoch, Hook, Saving, Showing, Stopping
 from ser.train.loading import GroupLoader, ended_workers_are_told
@@ -139,28 +140,11 @@ class Trainer:
         probabilities = self.predict(self.data.store, self.data.valid_rows, after_batch=lambda: self.stopping.stop_if_asked(self))
         scores = quick_scores(self.data.labels[self.data.valid_rows], probabilities)
         factor = rate_factor(max(0, progress.global_step - 1), self.total_steps, self.warmup, self.config.train.schedule)
-        rates = set_rates(self.optimizer, factor)
-        row = {
-            "epoch": progress.epoch,
-            "train_loss": progress.loss_sum / progress.clips,
-            "train_accuracy": progress.correct / progress.clips,
-            "valid_loss": scores["log_loss"],
-            "valid_accuracy": scores["accuracy"],
-            "valid_macro_f1": scores["macro_f1"],
-            "valid_uar": scores["uar"],
-            "encoder_lr": rates.get("encoder", 0.0),
-            "head_lr": rates.get("head", 0.0),
-        }
+        loss, accuracy = progress.loss_sum / progress.clips, progress.correct / progress.clips
+        row = history_row(progress.epoch, loss, accuracy, scores, set_rates(self.optimizer, factor))
+        seconds = time.monotonic() - started
         progress.history.append(row)
-        progress.timing.append(
-            {
-                "epoch": progress.epoch,
-                "train_seconds": progress.seconds,
-                "valid_seconds": time.monotonic() - started,
-                "clips_per_second": progress.clips / max(progress.seconds, 1e-9),
-                "peak_memory_mb": peak_memory_mb(self.accelerator.device),
-            }
-        )
+        progress.timing.append(timing_row(progress.epoch, progress.clips, progress.seconds, seconds, self.accelerator.device))
         return row
 
     def predict(
