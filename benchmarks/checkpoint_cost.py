@@ -6,7 +6,7 @@
 First the demo's own training, with a stopwatch on everything that is written for a resume. It is shorter than the interval, so
 it has one checkpoint per fold and no more. Then a network of wav2vec2-base's size (and -large's) with random weights: one
 optimizer step to fill AdamW's state, and the seconds of a checkpoint, against the time between two of them. A slow disk makes
-checkpoints rarer (`ser.train.loop.LARGEST_SHARE`), so their share stays under 3 % on any.
+checkpoints rarer (`ser.train.hooks.LARGEST_SHARE`), so their share stays under 3 % on any.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ser.models.registry import build_model
 from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import open_run
 from ser.train.fold import train_fold
-from ser.train.loop import LARGEST_SHARE
+from ser.train.hooks import LARGEST_SHARE
 from ser.train.optimizer import build_optimizer
 from ser.train.signals import Stopper
 

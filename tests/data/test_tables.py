@@ -10,13 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from examples import EXAMPLES
 from ser.config import DataConfig
 from ser.data.labels import LABEL_SETS, is_emotion
 from ser.data.tables import Dataset, read_dataset, read_paths
 from ser.runtime.errors import UserError
-
-# Raise it for a thorough run: SER_EXAMPLES=5000 pytest tests/test_tables.py
-EXAMPLES = int(os.environ.get("SER_EXAMPLES", "200"))
 
 TRAIN = "id,path,label\nTRAIN_0000,./train/TRAIN_0000.wav,2\nTRAIN_0001,./train/TRAIN_0001.wav,0\n"
 TEST = "id,path\nTEST_0000,./test/TEST_0000.wav\nTEST_0001,./test/TEST_0001.wav\n"

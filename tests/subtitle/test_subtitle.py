@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from broken import examples
 from ser.config import SubtitlesConfig
 from ser.runtime.errors import UserError
-from ser.subtitle.ass import ass_colour, ass_text, ass_time, shade
+from ser.subtitle.ass import ass_colour, ass_text, shade
 from ser.subtitle.cues import lay_out
 from ser.subtitle.emotion_segments import LABELS, EmotionSegment, read_segments, smoothed, with_emotions, write_segments, write_table
 from ser.subtitle.presets import rules_of
@@ -146,7 +146,7 @@ def test_lines_are_measured_in_columns_and_broken_between_words():
 )
 def test_times_round_to_centiseconds_without_sixty_seconds(seconds, shown):
     (cue,) = lay_out([spoken(seconds, seconds + 1, "x")], ONE_BY_ONE).cues
-    assert ass_time(cue.start) == shown
+    assert f"\nDialogue: 0,{shown}," in ass_text([cue], THEME, ONE_BY_ONE)
     assert pysubs2.SSAFile.from_string(srt_text([cue], None))[0].start == cue.start * 10
 
 

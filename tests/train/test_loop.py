@@ -1,21 +1,29 @@
 """The training loop against hand counts and against itself in other batches."""
 
 import shutil
+import sys
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 
 from ser.config import load_config
+from ser.models.encoder.encoder import EncoderModel
 from ser.models.registry import build_model
+from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.train import __main__ as train
 from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import open_experiment
-from ser.train.loop import FoldData, Trainer
+from ser.train.hooks import Hook
+from ser.train.loop import Trainer
 from ser.train.signals import Stopper
+from ser.train.state import FoldData
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
 NO_DROPOUT = TINY_WAV2VEC2 | {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
@@ -68,9 +76,13 @@ def test_first_step_is_the_mean_gradient_of_its_clips(data, tmp_path):
 
     fold = FoldData(run.train_store, run.train.labels, rows, rows, seed=0)
     gradients = {}
-    trainer = Trainer(model, fold, config, Checkpoints(tmp_path, run.fingerprints), Stopper(), title="step")
+
+    class KeepGradients(Hook):
+        def after_epoch(self, trainer, row):
+            gradients.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+
+    trainer = Trainer(model, fold, config, Checkpoints(tmp_path, run.fingerprints), Stopper(), (KeepGradients(),), "step")
     trainer.prepared_optimizer.step = lambda: None  # the weights stay, so that the gradients can be compared
-    trainer.on_epoch = lambda row: gradients.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     config.train.epochs = 1
     trainer.fit()
     for name, parameter in reference.named_parameters():
@@ -114,3 +126,50 @@ def test_early_stopping_counts_epochs_without_improvement(data, tmp_path):
 def test_bfloat16_trains_on_this_machine(data, tmp_path):
     folder = trained(tmp_path, data, "bf16", ["--train.precision", "bf16", "--train.epochs", "1"])
     assert np.isfinite(pd.read_csv(folder / "history.csv")["train_loss"]).all()
+
+
+WAITS = {"item", "tolist", "__float__", "__int__", "__bool__", "__index__", "cpu", "numpy"}
+
+
+class CountWaits(TorchFunctionMode):
+    """Counts what makes Python wait for the device, by the module of the loop that asks for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = Counter()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        where = Path(sys._getframe(1).f_code.co_filename)
+        if getattr(function, "__name__", "") in WAITS and where.parent.name == "train" and where.name != "checkpoint.py":
+            self.asked[where.name] += 1
+        return function(*args, **kwargs or {})
+
+
+def test_the_device_is_waited_for_once_in_an_optimizer_step(data, tmp_path):
+    config = load_config(write_tiny_config(tmp_path / "waits.yaml", data, model=STILL, train={"batch_size": 2, "accumulation": 4}))
+    run = open_experiment(config)
+    rows = np.arange(len(run.train))
+    fold = FoldData(run.train_store, run.train.labels, rows[:20], rows[20:24], seed=0)
+    model = build_model(config.model, run.label_names, config.data.max_seconds)
+    with CountWaits() as waits:
+        progress = Trainer(model, fold, config, Checkpoints(tmp_path, run.fingerprints), Stopper()).fit()
+    assert progress.global_step == 2 * 3
+    assert waits.asked == {"state.py": 2 * 3}
+
+
+@pytest.mark.parametrize("checkpoint_steps", [1, None])
+def test_a_loss_that_is_not_finite_ends_training_within_a_step_and_is_never_saved(data, tmp_path, monkeypatch, checkpoint_steps):
+    forward, passes = EncoderModel.forward, []
+
+    def broken(model, **batch):
+        passes.extend([1] * model.training)
+        return forward(model, **batch) * (float("nan") if len(passes) == 3 else 1.0)
+
+    monkeypatch.setattr(EncoderModel, "forward", broken)
+    config = write_tiny_config(tmp_path / "broken.yaml", data, model=STILL, run={"checkpoint_steps": checkpoint_steps})
+    with pytest.raises(UserError, match=r"the loss became nan in epoch 1, step 2\. Try a lower"):
+        train.main(["--config", str(config), "--folds", "0"])
+    assert len(passes) == (3 if checkpoint_steps else 4)
+    saved = list(tmp_path.glob("outputs/broken/fold_0/checkpoints/step_*/*.safetensors"))
+    assert bool(saved) == bool(checkpoint_steps)
+    assert all(torch.isfinite(tensor).all() for path in saved for tensor in load_file(path).values())

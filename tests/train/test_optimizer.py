@@ -45,3 +45,17 @@ def test_schedule_equals_transformers(name, reference, warmup, total):
 def test_warmup_never_takes_more_than_half_of_the_run():
     assert warmup_steps(TrainConfig(warmup_steps=1000), total_steps=60) == 30
     assert warmup_steps(TrainConfig(warmup=0.1), total_steps=60) == 6
+
+
+class OneLayer(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.top = nn.Linear(width, 1000, bias=False)
+
+    def parameter_groups(self):
+        return {"head": list(self.named_parameters())}
+
+
+def test_large_networks_are_updated_by_a_fused_kernel():
+    fused = {width: build_optimizer(OneLayer(width), TrainConfig()).param_groups[0]["fused"] for width in (10, 1000)}
+    assert fused == {10: None, 1000: True}

@@ -111,17 +111,18 @@ def test_a_checkpoint_without_a_tensor_is_an_error_not_a_partial_load(data, tmp_
         train_fold(run, 0, Stopper())
 
 
-def test_optimizer_state_comes_back_bit_by_bit(tmp_path):
+@pytest.mark.parametrize("fused", [False, True])
+def test_optimizer_state_comes_back_bit_by_bit(tmp_path, fused):
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 3)
     names = [name for name, _ in model.named_parameters()]
-    optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "names": names}])
+    optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "names": names}], fused=fused)
     model(torch.randn(2, 4)).sum().backward()
     optimizer.step()
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(model, optimizer, {"global_step": 1, "epoch": 1, "best_epoch": 0})
     other = torch.nn.Linear(4, 3)
-    again = torch.optim.AdamW([{"params": list(other.parameters()), "names": names}])
+    again = torch.optim.AdamW([{"params": list(other.parameters()), "names": names}], fused=fused)
     state, messages = checkpoints.restore(other, again)
     assert state["global_step"] == 1
     assert messages == []
@@ -129,6 +130,11 @@ def test_optimizer_state_comes_back_bit_by_bit(tmp_path):
         assert torch.equal(first, second)
         assert optimizer.state[first].keys() == again.state[second].keys()
         assert all(torch.equal(optimizer.state[first][key], again.state[second][key]) for key in optimizer.state[first])
+    for network, its in ((model, optimizer), (other, again)):
+        network.zero_grad()
+        network(torch.ones(2, 4)).sum().backward()
+        its.step()
+    assert torch.equal(model.weight, other.weight)
 
 
 def test_changed_data_is_refused_and_says_what_changed(data, tmp_path):

@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-import soundfile
 
 from ser.config import Config
 from ser.train import tracking, tracking_process
@@ -70,7 +70,7 @@ def offline_runs(folder: Path) -> list[dict]:
 
     runs = []
     for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.parent.name):
-        run: dict = {"history": [], "summary": {}, "config": {}}
+        run: dict = {"history": [], "summary": {}, "config": {}, "artifacts": {}}
         for data in wandb_records(path.read_bytes()):
             record = Record()
             record.ParseFromString(data)
@@ -82,6 +82,8 @@ def offline_runs(folder: Path) -> list[dict]:
                 run["history"].append(values(record.history.item))
             elif kind == "summary":
                 run["summary"] |= values(record.summary.update)
+            elif kind == "artifact":
+                run["artifacts"][record.artifact.name] = {entry.path for entry in record.artifact.manifest.contents}
             elif kind == "exit":
                 run["exit"] = record.exit.exit_code
         runs.append(run)
@@ -194,14 +196,13 @@ start = time.monotonic()
 for fold in range(3):
     with open_tracker(Config(), r"{tmp_path}", f"fold_{{fold}}", "fold") as tracker:
         tracker.log({{"loss": 0.5}}, 1)
-print(time.monotonic() - start)
+print(time.monotonic() - start, time.time())
 """
     environment = os.environ | {"PYTHONPATH": SOURCE, "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": silent_server}
-    start = time.monotonic()
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    whole = time.monotonic() - start
-    assert float(out.stdout) < 1.0  # what the folds saw of it
-    assert whole < 10.0 + 3.0  # with the start of Python
+    seen, left_at = map(float, out.stdout.split())
+    assert seen < 1.0  # what the folds saw of it
+    assert time.time() - left_at < 10.0
     assert len(out.stderr.strip().splitlines()) <= 3, out.stderr
     assert wait_until(lambda: [run.get("exit") for run in offline_runs(tmp_path)] == [0, 0, 0])
     assert all(run["history"][0]["loss"] == 0.5 for run in offline_runs(tmp_path))
@@ -251,8 +252,8 @@ def test_wrong_key_ends_offline(tmp_path: Path, refusing_server: str, monkeypatc
 def test_killed_wandb_process_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     tracker = open_tracker(Config(), tmp_path, "fold_0", "fold")
     tracker.log({"loss": 1.0}, 1)
-    tracker._follower.process.kill()
-    tracker._follower.process.wait()
+    tracker.process.kill()
+    tracker.process.wait()
     for step in range(2, 200):
         tracker.log({"loss": 1.0}, step)
     tracker.finish({"accuracy": 1.0})
@@ -264,7 +265,7 @@ def test_killed_wandb_process_costs_one_line(tmp_path: Path, capsys: pytest.Capt
 
 def test_stuck_wandb_process_does_not_block_the_run(tmp_path: Path) -> None:
     tracker = open_tracker(Config(), tmp_path, "fold_0", "fold")
-    os.kill(tracker._follower.process.pid, signal.SIGSTOP)
+    os.kill(tracker.process.pid, signal.SIGSTOP)
     start = time.monotonic()
     for step in range(2000):
         tracker.log({"loss": 1.0, "text": "x" * 200}, step)  # far more than a pipe would hold
@@ -315,7 +316,7 @@ def test_full_disk_costs_one_line(from_the_start: bool, tmp_path: Path, capsys: 
     tracker = open_tracker(Config(), tmp_path, "fold_0", "fold")
     with Path("/dev/full").open("wb", buffering=0) as full:
         if not from_the_start:
-            tracker._follower._spool = full
+            tracker.spool = full
         for step in range(5):
             tracker.log({"loss": 1.0}, step)
         tracker.finish()
@@ -355,37 +356,68 @@ def test_after_a_resume_an_online_run_goes_on_under_its_id(tmp_path: Path, monke
     monkeypatch.setattr(wandb, "init", lambda **given: asked.append(given) or type("Run", (), {"url": "http://x"}))
     for _ in range(2):
         run_id, session = tracking._next_session(tmp_path / "fold_0")
-        opening = {"mode": "auto", "id": run_id, "session": session, "config": {}, "run_folder": str(tmp_path), "parent": 1}
+        opening = {
+            "models": False,
+            "mode": "auto",
+            "id": run_id,
+            "session": session,
+            "config": {},
+            "run_folder": str(tmp_path),
+            "parent": 1,
+        }
         tracking_process._open_run(opening | dict.fromkeys(("project", "entity", "group", "name", "job_type", "tags")))
     assert [given["mode"] for given in asked] == ["online", "online"]
     assert asked[0]["id"] == asked[1]["id"]
     assert {given["resume"] for given in asked} == {"allow"}
 
 
-def test_summary_has_confusion_matrix_and_playable_mistakes(tmp_path: Path) -> None:
-    labels = np.array([0, 1, 1, 0])
-    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.95, 0.05], [0.8, 0.2]])
-    wave = (0.5 * np.sin(np.arange(16_000) / 20)).astype(np.float32)
-    rows = tracking._mistakes(("a", "b", "c", "d"), labels, probabilities, ("sad", "happy"), lambda clip: wave)
-    assert [(row["id"], row["label"], row["predicted"]) for row in rows] == [("c", "happy", "sad"), ("b", "happy", "sad")]
-    with open_tracker(Config(), tmp_path, "summary", "summary") as tracker:
-        tracker.log_confusion(labels, probabilities.argmax(axis=1), ("sad", "happy"))
-        tracker.log_mistakes(rows)
-        tracker.finish({"oof": {"accuracy": 0.5}})
-    wait_for_trackers(20)
-    (run,) = offline_runs(tmp_path)
-    assert run["job"] == "summary"
-    assert run["exit"] == 0
-    tables = [json.loads(path.read_text()) for path in tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")]
-    mistakes = next(table for table in tables if "audio" in table["columns"])
-    confusion = next(table for table in tables if "audio" not in table["columns"])
-    assert [row[:3] for row in mistakes["data"]] == [["c", "happy", "sad"], ["b", "happy", "sad"]]
-    assert sorted(map(tuple, confusion["data"])) == [("happy", "happy", 0), ("happy", "sad", 2), ("sad", "happy", 0), ("sad", "sad", 2)]
-    waves = [path for path in tmp_path.glob("wandb/data/artifacts/staging/*") if path.read_bytes()[:4] == b"RIFF"]
-    assert len(waves) == len(rows)
-    played, rate = soundfile.read(waves[0], dtype="float32")
-    assert rate == 16_000
-    np.testing.assert_allclose(played, wave, atol=1e-4)
+def test_a_whole_experiment_is_in_wandbs_own_files_and_the_local_ones_are_the_same_bytes_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps, epochs, tables with players, and files as artifacts, read back from the offline runs by wandb's own records."""
+    from ser.ensemble import __main__ as ensemble
+    from ser.train import __main__ as train
+
+    data = make_tiny_data(tmp_path / "data", clips=24, test_clips=6)
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, train={"epochs": 2}, tracking={"models": True})
+    for mode in ("disabled", "offline"):
+        output = tmp_path / mode / "tiny"
+        train.main(["--config", str(config), "--tracking.mode", mode, "--run.output", str(output)])
+        ensemble.main([str(output), "--output", str(tmp_path / mode / "blend.csv")])
+    wait_for_trackers(60)
+    with_it, without = tmp_path / "offline" / "tiny", tmp_path / "disabled" / "tiny"
+    for path in (path for path in without.rglob("*.*") if path.is_file() and path.name not in ("timing.csv", "config.yaml", "report.html")):
+        assert path.read_bytes() == (with_it / path.relative_to(without)).read_bytes(), path
+    assert (without.parent / "blend.csv").read_bytes() == (with_it.parent / "blend.csv").read_bytes()
+
+    assert wait_until(lambda: [run.get("exit") for run in offline_runs(with_it)] == [0] * 4)
+    runs = {run["name"]: run for run in offline_runs(with_it)}
+    assert {run["job"] for run in runs.values()} == {"fold", "summary", "submission"}
+    fold = pd.read_csv(with_it / "fold_0" / "history.csv")
+    steps = [row for row in runs["fold_0"]["history"] if "step/loss" in row]
+    epochs = [row for row in runs["fold_0"]["history"] if "valid_accuracy" in row]
+    assert [row["valid_accuracy"] for row in epochs] == pytest.approx(fold["valid_accuracy"].tolist())
+    assert len(steps) == epochs[-1]["_step"]
+    assert {"step/gradient_norm", "step/head_lr", "step/clips_per_second", "step/accuracy"} <= steps[0].keys()
+    assert np.mean([row["step/loss"] for row in steps[: epochs[0]["_step"]]]) == pytest.approx(fold["train_loss"][0], rel=0.05)
+    report = json.loads((with_it / "report.json").read_text())
+    assert runs["summary"]["summary"]["oof"]["accuracy"] == report["oof"]["accuracy"]
+    artifacts = {name: files for run in runs.values() for name, files in run["artifacts"].items()}
+    assert {"history.csv", "valid.csv", "metrics.json", "model/model.safetensors"} <= artifacts["tiny-fold_0"]
+    assert {"oof.csv", "data.json", "report.json"} <= artifacts["tiny-oof"]
+    assert artifacts["blend"] == {"blend.csv", "blend.json"}
+    tables = {tuple(table["columns"]): table["data"] for table in tables_in(with_it)}
+    every = next(rows for columns, rows in tables.items() if columns[-1] == "p_predicted")
+    assert [row[0] for row in every] == pd.read_csv(with_it / "oof.csv")["id"].tolist()
+    per_class = next(rows for columns, rows in tables.items() if "precision" in columns)
+    assert sum(row[-1] for row in per_class) == 24
+    worst = next(rows for columns, rows in tables.items() if columns[-1] == "sound")
+    assert all(row[3] != row[4] for row in worst)
+    assert worst[0][-1]["_type"] == "audio-file"
+
+
+def tables_in(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in folder.glob("wandb/offline-run-*/files/media/table/*.json")]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tqdm import tqdm
-
 from ser.compare.candidates import read_candidates, ready_list
 from ser.compare.judging import judge
 from ser.compare.labelled import read_labelled
@@ -23,6 +21,7 @@ from ser.config import build_parser, output_folder, parse
 from ser.report.tables import text_table
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import run_command
+from ser.runtime.progress import say
 
 
 def main(argv: list[str]) -> None:
@@ -44,7 +43,7 @@ def main(argv: list[str]) -> None:
     judged = []
     for candidate in candidates:
         judged.append(judge(candidate, labelled, accelerator, arguments.use, arguments.language, arguments.seed))
-        tqdm.write(f"{candidate.name}: {judged[-1].tier}")
+        say(f"{candidate.name}: {judged[-1].tier}")
     table = write_choice(judged, labelled, output)
     print(text_table(table[list(SHOWN)]))
     made = "choice.md, choice.csv" + (", choice.png" if (output / "choice.png").exists() else "")

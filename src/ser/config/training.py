@@ -73,6 +73,8 @@ class TrackingConfig:
     """Team or user."""
     tags: list[str] = field(default_factory=list)
     """Tags of every run."""
+    models: bool = False
+    """Upload each fold's model as an artifact, too; that may take W&B up to an hour after the training."""
 
 
 @dataclass

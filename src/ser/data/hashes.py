@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from ser.audio.decoding import stat_regular
 from ser.runtime.files import write_csv
+from ser.runtime.progress import ProgressBar
 
 # A file changed within the clock's resolution of its hashing could keep its times: too young ones are hashed every time.
 SETTLED_SECONDS = 2.0
@@ -42,9 +42,7 @@ def hash_files(paths: Sequence[str | os.PathLike], cache: str | os.PathLike, tit
         # Hashing and reading leave the interpreter to the other threads.
         with ThreadPoolExecutor(4) as threads:
             hashes = threads.map(_hash, [paths[row] for row in unknown])
-            for row, result in zip(
-                unknown, tqdm(hashes, f"reading {title}", len(unknown), unit="file", delay=2, disable=None), strict=True
-            ):
+            for row, result in zip(unknown, ProgressBar(hashes, f"reading {title}", len(unknown), unit="file"), strict=True):
                 results[row] = result
         learned = {states[row]: results[row] for row in unknown if _settled(paths[row], results[row], states[row], started)}
         if learned:

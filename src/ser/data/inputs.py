@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser.config import DataConfig
 from ser.data.store import ClipStore
 from ser.data.tables import Table
 from ser.data.utterance import EMPTY, SILENCE, Utterance, text_hash, tidy
 from ser.runtime.errors import UserError
+from ser.runtime.progress import say
 
 Input = Literal["audio", "text", "audio and text"]
 
@@ -94,7 +94,7 @@ def open_store(takes: Input, table: Table, config: DataConfig, title: str = "cli
     clips = None if takes == "text" else ClipStore.open(table.paths, config, title)
     store = Store(table, clips, reads=takes != "audio")
     if silent := int(store.without_transcript.sum()):
-        tqdm.write(f"warning: {silent} of {len(table)} {title} have no transcript; their audio alone decides.")
+        say(f"warning: {silent} of {len(table)} {title} have no transcript; their audio alone decides.")
     return store
 
 

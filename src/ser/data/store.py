@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser.audio import SAMPLE_RATE, UNUSABLE, Clip, decode_all, to_float
 from ser.audio.decoding import extension, unopened
@@ -23,6 +22,7 @@ from ser.config import DataConfig
 from ser.data.hashes import hash_files
 from ser.data.packed import Damaged, PackedFolder
 from ser.runtime.errors import UserError
+from ser.runtime.progress import ProgressBar
 
 FORMAT = 1  # raise it when decoding changes what a file becomes
 ADDED_AT_ONCE = 512  # clips that a kill may cost
@@ -143,7 +143,7 @@ def _add(missing: dict[str, Path], packed: PackedFolder, config: DataConfig, tit
     """Decode files into the folder, some at a time: what is there stays there, whatever happens to the rest."""
     clips = decode_all(list(missing.values()), config.min_seconds, config.max_seconds, config.noise_reduction)
     decoded = zip(missing.items(), clips, strict=True)
-    with closing(clips), tqdm(decoded, f"decoding {title}", len(missing), unit="clip", delay=2, disable=None) as bar:
+    with closing(clips), ProgressBar(decoded, f"decoding {title}", len(missing)) as bar:
         decoded = iter(bar)
         for _ in range(0, len(missing), ADDED_AT_ONCE):
             packed.add(_checked(islice(decoded, ADDED_AT_ONCE), config))

@@ -31,6 +31,7 @@ from ser.ensemble.methods import METHODS
 from ser.report.tables import text_table
 from ser.runtime.errors import run_command
 from ser.scoring.metrics import describe
+from ser.train.tracking import track_submission
 
 SCORE_COLUMNS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "uar", "log_loss")
 
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> None:
     if not record["test_clips"]:
         rows = f"no test clips to submit: out-of-fold probabilities of {record['oof']['n']} training clips"
     print(f"wrote {output} ({rows}), {output.with_suffix('.json')} and {output.with_suffix('.html')} (open it in a browser)")
+    track_submission(output, given.runs, record["oof"])
 
 
 def summary(record: dict) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser.data.csv_input import count, shown
 from ser.inference.runs import Run, check_same_ids, read_run
 from ser.inference.same_clips import different_clips
 from ser.runtime.errors import UserError
+from ser.runtime.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
     for place, folder in zip(places, folders, strict=True):
         if places.count(place) > 1:
             raise UserError(f"{folder} is given more than once, which would double its weight. Name each run once.")
-    runs = [read_run(folder, allow_missing_folds) for folder in tqdm(folders, "reading runs", leave=False, disable=None)]
+    runs = [read_run(folder, allow_missing_folds) for folder in ProgressBar(folders, "reading runs")]
     for run in runs[1:]:
         _check_same_data(runs[0], run)
     if not runs[0].test_ids and len(runs) == 1:

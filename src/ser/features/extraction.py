@@ -12,10 +12,10 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
 from ser.data.store import ClipStore
+from ser.runtime.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _compute(store: ClipStore, rows: dict[str, int], source: str, folder: Path, 
     SOURCES[source].load()  # a missing package is told here, not by each process
     names = list(rows)
     chunks = [names[start : start + CLIPS_PER_FILE] for start in range(0, len(names), CLIPS_PER_FILE)]
-    with tqdm(total=len(names), unit="clip", desc=f"{source} features", delay=2, disable=None, leave=False) as bar:
+    with ProgressBar(total=len(names), what=f"{source} features") as bar:
         try:
             extracted = _extract_all(store, [[rows[name] for name in chunk] for chunk in chunks], source)
             for chunk, features in zip(chunks, extracted, strict=True):

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from ser.audio import SAMPLE_RATE
 from ser.audio.noise import reduce_noise
@@ -25,6 +24,7 @@ from ser.inference.opening import as_in_training, check_takes, load_models
 from ser.models.base import Model
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError, is_out_of_memory
+from ser.runtime.progress import ProgressBar, say
 from ser.scoring.calibration import read_temperature, scaled
 
 
@@ -56,7 +56,7 @@ def predict_probabilities(
     model.eval()
     with (
         torch.inference_mode(),
-        tqdm(total=len(rows), unit="clip", desc=title, disable=True if title is None else None, leave=False) as bar,
+        ProgressBar(total=len(rows), what=title, hidden=title is None) as bar,
     ):
         for batch_rows, batch in load_batches(PreparedClips(store, model.frontend), batches, workers):
             try:
@@ -135,7 +135,7 @@ def predict_table(
     def open_for(network: Model) -> Store:
         store = open_store(network.takes, table, as_in_training(network, data))
         if network.uses_voices and store.speakers is None:
-            tqdm.write(f"warning: {model} asks who speaks, which isn't known here: give a CSV `id,speaker` with --data.speakers.")
+            say(f"warning: {model} asks who speaks, which isn't known here: give a CSV `id,speaker` with --data.speakers.")
         return store
 
     probabilities, names, store = mean_probabilities(model, open_for, batch_size, precision, workers)

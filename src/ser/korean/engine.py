@@ -9,7 +9,6 @@ from typing import TypedDict
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser.audio import Clip, decode_all
 from ser.config import DataConfig
@@ -19,6 +18,7 @@ from ser.inference.prediction import Predictor
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv, write_json
+from ser.runtime.progress import ProgressBar
 from ser.timeline.windows import Timeline, predict_timeline
 
 CLIPS_AT_ONCE = 256  # decoded and in memory together: sorted by length among each other, at most 123 MB of 15 s clips
@@ -68,7 +68,7 @@ class InferenceEngine:
         """Predict files; one prediction each, in the order given. output: a .csv or .json to write them to. speakers: one for each."""
         paths = list(paths)
         _check_output(output)
-        bar = tqdm(self.stream(paths, speakers), "predicting", len(paths), unit="file", delay=2, disable=None, leave=False)
+        bar = ProgressBar(self.stream(paths, speakers), "predicting", len(paths), unit="file")
         results = list(bar)
         if output is not None:
             write_predictions(results, output, self.label_names)

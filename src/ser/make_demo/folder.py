@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser.make_demo.score import SAMPLE_RATE, SENTENCES
 from ser.make_demo.synthesis import speak
 from ser.make_demo.voices import EMOTIONS, make_speaker
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, write_csv, write_json
+from ser.runtime.progress import ProgressBar
 from ser.runtime.seeds import seed_of
 
 MARKER = "demo.json"
@@ -109,7 +109,7 @@ def _write_clips(folder: Path, plan: pd.DataFrame, seed: int) -> None:
 
     voices = {name: make_speaker(name, seed) for name in set(plan.speaker)}
     names = tuple(EMOTIONS)
-    for row in tqdm(plan.itertuples(), "demo clips", len(plan), unit="clip", disable=None):
+    for row in ProgressBar(plan.itertuples(), "demo clips", len(plan)):
         samples = speak(voices[row.speaker], names[row.label], row.sentence, seed, row.id)
         soundfile.write(folder / row.path, samples, SAMPLE_RATE, subtype="PCM_16")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+
+from pysubs2 import Alignment, Color, SSAEvent, SSAFile, SSAStyle
 
 from ser.config import SubtitlesConfig
 from ser.data.labels import english, korean
@@ -12,43 +14,20 @@ from ser.subtitle.theme import LABELS, Look, Theme
 
 WIDTH, HEIGHT = 1920, 1080
 LEGEND_SECONDS = 6
+HALF = 0x80  # transparency
 FAINTEST = 0.45  # of an emotion's colour, the rest is neutral's: how a barely sure one looks
-STYLE_FIELDS = (
-    "Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, StrikeOut, "
-    "ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding"
-)
-EVENT_FIELDS = "Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text"
 
 
 def ass_text(cues: Sequence[Cue], theme: Theme, config: SubtitlesConfig) -> str:
     """The whole .ass file."""
-    lines = [
-        "[Script Info]",
-        f"; fonts in this order: {', '.join(theme.fonts)}",
-        "ScriptType: v4.00+",
-        f"PlayResX: {WIDTH}",
-        f"PlayResY: {HEIGHT}",
-        "WrapStyle: 2",
-        "ScaledBorderAndShadow: yes",
-        "YCbCr Matrix: None",
-        "",
-        "[V4+ Styles]",
-        f"Format: {STYLE_FIELDS}",
-        *(_style(label, theme.looks[label], 2, theme.margin) for label in LABELS),
-        _style("legend", theme.looks["neutral"], 9, theme.margin, scale=0.6),
-        "",
-        "[Events]",
-        f"Format: {EVENT_FIELDS}",
-        *(_legend(theme, config) if config.legend and cues else ()),
-        *(_dialogue(cue, theme, config) for cue in cues),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def ass_time(centiseconds: int) -> str:
-    """0:00:00.00"""
-    seconds, rest = divmod(centiseconds, 100)
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:02d}"
+    file = SSAFile()
+    file.info |= {"PlayResX": f"{WIDTH}", "PlayResY": f"{HEIGHT}", "WrapStyle": "2"}
+    file.info |= {"ScaledBorderAndShadow": "yes", "YCbCr Matrix": "None"}
+    legend = _style(theme.looks["neutral"], Alignment.TOP_RIGHT, theme.margin, scale=0.6)
+    file.styles = {label: _style(theme.looks[label], Alignment.BOTTOM_CENTER, theme.margin) for label in LABELS} | {"legend": legend}
+    file.events = [_legend(theme, config)] if config.legend and cues else []
+    file.events += [_dialogue(cue, theme, config) for cue in cues]
+    return file.to_string("ass", header_notice=f"fonts in this order: {', '.join(theme.fonts)}")
 
 
 def ass_colour(colour: str) -> str:
@@ -63,29 +42,43 @@ def shade(look: Look, neutral: Look, confidence: float, least: float) -> str:
     return "#" + "".join(f"{round(own * strength + other * (1 - strength)):02X}" for own, other in pairs)
 
 
-def _style(name: str, look: Look, alignment: int, margin: int, scale: float = 1.0) -> str:
-    colours = f"&H00{ass_colour(look.colour)},&H80{ass_colour(look.colour)},&H00{ass_colour(look.outline_colour)},&H80000000"
-    flags = f"{-1 if look.bold else 0},{-1 if look.italic else 0},0,0"
-    edges = f"{look.outline * scale:g},{look.shadow * scale:g}"
-    return (
-        f"Style: {name},{look.font},{look.size * scale:g},{colours},{flags},100,100,0,0,1,{edges},{alignment},{margin},{margin},{margin},1"
+def _style(look: Look, alignment: Alignment, margin: int, scale: float = 1.0) -> SSAStyle:
+    return SSAStyle(
+        fontname=look.font,
+        fontsize=round(look.size * scale, 2),
+        primarycolor=_colour(look.colour),
+        secondarycolor=_colour(look.colour, HALF),
+        outlinecolor=_colour(look.outline_colour),
+        backcolor=_colour("#000000", HALF),
+        bold=look.bold,
+        italic=look.italic,
+        outline=round(look.outline * scale, 2),
+        shadow=round(look.shadow * scale, 2),
+        alignment=alignment,
+        marginl=margin,
+        marginr=margin,
+        marginv=margin,
     )
 
 
-def _legend(theme: Theme, config: SubtitlesConfig) -> Iterator[str]:
+def _colour(colour: str, transparency: int = 0) -> Color:
+    return Color(*(int(colour[at : at + 2], 16) for at in (1, 3, 5)), transparency)
+
+
+def _legend(theme: Theme, config: SubtitlesConfig) -> SSAEvent:
     name = korean if config.names == "ko" else english
     entries = [f"{{\\1c&H{ass_colour(theme.looks[label].colour)}&}}{name(label)}" for label in LABELS]
-    yield f"Dialogue: 1,{ass_time(0)},{ass_time(LEGEND_SECONDS * 100)},legend,,0,0,0,," + "\\N".join(entries)
+    return SSAEvent(0, 1000 * LEGEND_SECONDS, "\\N".join(entries), style="legend", layer=1)
 
 
-def _dialogue(cue: Cue, theme: Theme, config: SubtitlesConfig) -> str:
+def _dialogue(cue: Cue, theme: Theme, config: SubtitlesConfig) -> SSAEvent:
     speaker = "" if cue.speaker is None else inert(clean(cue.speaker.replace(",", " ").replace(";", " ")))
     look, neutral = theme.looks[cue.style], theme.looks["neutral"]
     colour = ""
     if config.intensity and cue.style != "neutral":
         colour = f"{{\\1c&H{ass_colour(shade(look, neutral, cue.confidence, config.min_confidence))}&}}"
     lines = _karaoke(cue) if config.karaoke and cue.words else [inert(line) for line in cue.lines]
-    return f"Dialogue: 0,{ass_time(cue.start)},{ass_time(cue.end)},{cue.style},{speaker},0,0,0,,{colour}" + "\\N".join(lines)
+    return SSAEvent(10 * cue.start, 10 * cue.end, colour + "\\N".join(lines), style=cue.style, name=speaker)
 
 
 def _karaoke(cue: Cue) -> list[str]:

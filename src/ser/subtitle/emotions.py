@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ser.audio import SAMPLE_RATE
 from ser.config import SubtitlesConfig
@@ -25,6 +24,7 @@ from ser.data.hashes import hash_files
 from ser.data.inputs import Store
 from ser.data.labels import LABEL_SETS, map_label
 from ser.runtime.errors import UserError
+from ser.runtime.progress import ProgressBar
 from ser.scoring.calibration import read_temperature, scaled
 from ser.subtitle.film import Film
 from ser.transcripts import Segment
@@ -147,7 +147,7 @@ def _progress(path: Path, rows: int, labels: int, title: str) -> Iterator[Progre
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         path.open("ab") as lock,
-        tqdm(total=rows, unit="segment", desc=title, delay=2, disable=None, leave=False) as bar,
+        ProgressBar(total=rows, unit="segment", what=title) as bar,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # it ends with its process, however that ends
         yield Progress(path, rows, labels, lambda count: bar.update(count) and None)

@@ -7,10 +7,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_path
+from ser.runtime.progress import ProgressBar, say
 from ser.subtitle.theme import Theme
 
 
@@ -58,7 +57,7 @@ def installed_font(theme: Theme) -> str:
         found = subprocess.run(["fc-match", "-f", "%{family}", font], capture_output=True, text=True, check=False)  # noqa: S603, S607
         if font.casefold() in [name.strip().casefold() for name in found.stdout.split(",")]:
             return font
-    tqdm.write(f"none of the fonts {', '.join(theme.fonts)} is installed; ffmpeg takes another one, which may lack Korean letters")
+    say(f"none of the fonts {', '.join(theme.fonts)} is installed; ffmpeg takes another one, which may lack Korean letters")
     return theme.fonts[0]
 
 
@@ -72,7 +71,7 @@ def _run(command: list[str], output: Path, title: str, seconds: float, folder: P
     whole = [*command, "-y", f"file:{output.resolve()}"]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words,
-        tqdm(total=round(seconds), desc=title, unit="s", delay=2, disable=None, leave=False) as bar,
+        ProgressBar(total=round(seconds), what=title, unit="s") as bar,
         subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=words, text=True, cwd=folder) as process,  # noqa: S603
     ):
         for line in process.stdout:

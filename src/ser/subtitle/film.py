@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser.audio import SAMPLE_RATE, to_float
 from ser.audio.decoding import SILENCE_DB, levels
@@ -22,6 +21,7 @@ from ser.data.hashes import hash_files
 from ser.data.store import REPORT, ClipStore, hash_samples
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, remove_leftovers, write_json
+from ser.runtime.progress import ProgressBar
 
 FORMAT = 1  # raise it when decoding changes what a film becomes
 SHORTEST = SAMPLE_RATE // 10  # samples
@@ -131,7 +131,7 @@ def _decode(path: Path, folder: Path) -> None:
     remove_leftovers(folder.parent, alone=False)
     stream, frames = AudioStream(path), 0
     with atomic_folder(folder) as temporary:
-        with (temporary / "audio.i16").open("wb") as audio, tqdm(desc="decoding", unit="s", delay=2, disable=None, leave=False) as bar:
+        with (temporary / "audio.i16").open("wb") as audio, ProgressBar(what="decoding", unit="s") as bar:
             for block in stream:
                 audio.write(block.tobytes())
                 frames += len(block)

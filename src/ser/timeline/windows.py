@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser.audio import SAMPLE_RATE
 from ser.audio.decoding import SILENCE_DB, levels
@@ -18,6 +17,7 @@ from ser.audio.stream import AudioStream
 from ser.data.labels import display_korean
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv
+from ser.runtime.progress import ProgressBar
 from ser.timeline.picture import plot_timeline
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def predict_timeline(
     stream = AudioStream(path)
     rows: list[dict] = []
     heard = 0
-    with tqdm(desc=Path(path).name, unit="s", delay=2, disable=None if progress else True, leave=False) as bar:
+    with ProgressBar(what=Path(path).name, unit="s", hidden=not progress) as bar:
         for batch in _batches(cut_windows(stream, window, step), predictor.batch_size):
             rows += _predict(predictor, batch)
             heard = batch[-1][0] + len(batch[-1][1])

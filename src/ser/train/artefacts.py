@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ser.report.pictures import plot_confusion, plot_history
+from ser.runtime.device import peak_memory_mb
 from ser.runtime.files import write_csv, write_json
 from ser.scoring.metrics import scores
 from ser.train.experiment import Experiment
@@ -66,6 +68,29 @@ def write_artefacts(
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def history_row(epoch: int, train_loss: float, train_accuracy: float, valid: dict[str, float], rates: dict[str, float]) -> dict:
+    """A line of history.csv. valid: `quick_scores` of the validation part; rates: the learning rate of each part of the network."""
+    return {
+        "epoch": epoch,
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "valid_loss": valid["log_loss"],
+        **{f"valid_{name}": valid[name] for name in ("accuracy", "macro_f1", "uar")},
+        **{f"{part}_lr": rates.get(part, 0.0) for part in ("encoder", "head")},
+    }
+
+
+def timing_row(epoch: int, clips: int, train_seconds: float, valid_seconds: float, device: torch.device) -> dict:
+    """A line of timing.csv."""
+    return {
+        "epoch": epoch,
+        "train_seconds": train_seconds,
+        "valid_seconds": valid_seconds,
+        "clips_per_second": clips / max(train_seconds, 1e-9),
+        "peak_memory_mb": peak_memory_mb(device),
+    }
 
 
 def probability_table(ids: Sequence[str], probabilities: np.ndarray, label_names: tuple[str, ...]) -> pd.DataFrame:

@@ -153,9 +153,9 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
             if found and len(found) != len(keys):
                 raise UserError(f"{source}: the optimizer state of {name} is incomplete. --run.start_over true begins again.")
             if found:
-                optimizer.state[parameter] = {
-                    key: value.clone() if key == "step" else value.to(parameter.device, copy=True) for key, value in found.items()
-                }
+                # The count of steps lives on the CPU, but for a fused update.
+                places = {"step": parameter.device if group["fused"] else "cpu"}
+                optimizer.state[parameter] = {key: value.to(places.get(key, parameter.device), copy=True) for key, value in found.items()}
     if tensors:
         raise UserError(
             f"{source}: optimizer state of unknown parameters {sorted(tensors)[:3]}. Was the model changed? "

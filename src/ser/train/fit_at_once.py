@@ -6,14 +6,13 @@ import time
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ser.models.registry import build_model
-from ser.runtime.device import peak_memory_mb
+from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
 from ser.scoring.metrics import quick_scores
 from ser.scoring.suspicions import chance_in_training
-from ser.train.artefacts import predict_test, write_artefacts
+from ser.train.artefacts import history_row, predict_test, timing_row, write_artefacts
 from ser.train.experiment import Experiment
 from ser.train.signals import Stopper
 from ser.train.tracking import open_tracker
@@ -40,25 +39,9 @@ def fit_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
     predicted = time.monotonic()
     test = predict_test(run, lambda rows: model.predict(run.test_store, rows, f"{title}, test", stopper.check))
     on_valid = quick_scores(labels[valid_rows], valid)
-    history = {
-        "epoch": 1,
-        "train_loss": on_train["log_loss"],
-        "train_accuracy": on_train["accuracy"],
-        "valid_loss": on_valid["log_loss"],
-        "valid_accuracy": on_valid["accuracy"],
-        "valid_macro_f1": on_valid["macro_f1"],
-        "valid_uar": on_valid["uar"],
-        "encoder_lr": 0.0,
-        "head_lr": 0.0,
-    }
-    timing = {
-        "epoch": 1,
-        "train_seconds": fitted - started,
-        "valid_seconds": predicted - fitted,
-        "clips_per_second": len(train_rows) / max(fitted - started, 1e-9),
-        "peak_memory_mb": peak_memory_mb(torch.device("cpu")),
-    }
-    tqdm.write(f"{title}: fitted to {len(train_rows)} clips in {fitted - started:.1f} s, valid acc {on_valid['accuracy']:.3f}")
+    history = history_row(1, on_train["log_loss"], on_train["accuracy"], on_valid, {})
+    timing = timing_row(1, len(train_rows), fitted - started, predicted - fitted, torch.device("cpu"))
+    say(f"{title}: fitted to {len(train_rows)} clips in {fitted - started:.1f} s, valid acc {on_valid['accuracy']:.3f}")
     training = {
         "epoch": 1,
         "epochs_run": 1,

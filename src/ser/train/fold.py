@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ser.data.inputs import Store
 from ser.models.base import SerModel
 from ser.models.registry import build_model, model_class
 from ser.runtime.files import remove_leftovers
+from ser.runtime.progress import ProgressBar
 from ser.runtime.seeds import seed_of
 from ser.scoring.suspicions import chance_in_training
 from ser.train.artefacts import predict_test, write_artefacts
@@ -18,9 +18,11 @@ from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import Experiment
 from ser.train.fit_at_once import fit_fold
 from ser.train.frozen import what_is_trained
+from ser.train.hooks import Tracking
 from ser.train.lock import only_process
-from ser.train.loop import FoldData, Progress, Trainer, seed_everything
+from ser.train.loop import Trainer, seed_everything
 from ser.train.signals import Stopper
+from ser.train.state import FoldData, Progress
 from ser.train.tracking import open_tracker
 
 
@@ -54,7 +56,7 @@ def train_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
         with open_tracker(config, run.folder, f"fold_{fold}", "fold") as tracker:
             title = f"fold {fold} of {config.cv.n}"
             trained, data.store, test_store = what_is_trained(run, model, stopper)
-            trainer = Trainer(trained, data, config, checkpoints, stopper, lambda row: tracker.log(row, row["epoch"]), title)
+            trainer = Trainer(trained, data, config, checkpoints, stopper, (Tracking(tracker),), title)
             progress = trainer.fit()
             metrics = _write_artefacts(run, fold, data, test_store, model, trainer, progress)
             tracker.finish({"best_epoch": metrics["epoch"], **metrics["scores"]})
@@ -65,7 +67,7 @@ def train_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
 def _fit_statistics(model: SerModel, data: FoldData) -> None:
     """What the frontend has to know of the data, from the training part and nothing else."""
     rows = data.train_rows
-    bar = tqdm(rows, "statistics of the training part", unit="clip", delay=2, disable=None, leave=False)
+    bar = ProgressBar(rows, "statistics of the training part")
     model.fit_statistics((data.store[row] for row in bar), data.labels[rows])
 
 

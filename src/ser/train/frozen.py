@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from accelerate.utils import release_memory
-from tqdm import tqdm
 
 from ser.config import Config
 from ser.data.augmentation import Augmenter
 from ser.data.inputs import Store
 from ser.models.base import SerModel
 from ser.runtime.device import make_accelerator
+from ser.runtime.progress import say
 from ser.train.experiment import Experiment
 from ser.train.signals import Stopper
 
@@ -28,7 +28,7 @@ def what_is_trained(run: Experiment, model: SerModel, stopper: Stopper) -> tuple
     if run.config.model.kind != "encoder" or run.config.model.freeze != "encoder":
         return model, run.train_store, run.test_store
     if changes := _what_changes_clips(run.config):
-        tqdm.write(f"the frozen encoder runs in every epoch, because {changes} changes the clips; without, its outputs would be cached.")
+        say(f"the frozen encoder runs in every epoch, because {changes} changes the clips; without, its outputs would be cached.")
         return model, run.train_store, run.test_store
     from ser.models.encoder.frozen_outputs import FrozenHead, cached_outputs, outputs_folder
 

@@ -43,8 +43,7 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
             return None
         with stopper.at_once():
             report = run_report(run.folder, facts=clip_facts(run.train, config.data, run.train_store.report))
-    clips = run.train_store.clips
-    track_run(config, run.folder, report, None if clips is None else lambda name: clips[run.train.ids.index(name)])
+    track_run(config, run.folder, report)
     print(f"out-of-fold: {describe(report['oof'])}")
     for warning in report["warnings"]:
         print(f"warning: {warning}")

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ser.audio import SAMPLE_RATE, to_float
 from ser.config import SpeechConfig
@@ -22,6 +21,7 @@ from ser.data.hashes import hash_files
 from ser.data.store import ClipStore
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_json
+from ser.runtime.progress import ProgressBar
 from ser.transcripts.inventions import drop_invented, without_loops
 from ser.transcripts.listening import LONGEST, PAUSE, Listening, windows_of_speech
 from ser.transcripts.placing import Heard, letters_in, place_words
@@ -43,7 +43,7 @@ def transcribe(store: ClipStore, rows: Sequence[int], model: str, config: Speech
     Raises UserError where faster-whisper isn't installed or the model can't be had.
     """
     with_model = Transcriber(model, config)
-    bar = tqdm(rows, title, unit="clip", delay=2, disable=None, leave=False)
+    bar = ProgressBar(rows, title)
     return [with_model.transcribe(np.rint(store[row] * 32768).astype(np.int16)) for row in bar]
 
 
@@ -75,7 +75,7 @@ class Transcriber:
         windows = windows_of_speech(spans, len(samples))
         language = None if self.config.language == "auto" else self.config.language
         told = []
-        with tqdm(total=len(samples) // SAMPLE_RATE, unit="s", desc=title, disable=None if title else True, delay=2, leave=False) as bar:
+        with ProgressBar(total=len(samples) // SAMPLE_RATE, unit="s", what=title, hidden=not title) as bar:
             for window in windows:
                 heard = self._piece(window.read(samples), language)
                 # The language of the first speech holds for the whole recording.

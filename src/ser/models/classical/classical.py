@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from tqdm import tqdm
 
 from ser.config import ClassicalConfig, ModelConfig, as_plain
 from ser.data.inputs import Store
@@ -24,6 +23,7 @@ from ser.models.classical.classifiers import fit_sharpness, softmax
 from ser.models.classical.speaker_classifier import SpeakerClassifier
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, write_json
+from ser.runtime.progress import say
 
 SOURCE_OF = {"functionals": "voice", "aligned": "voice", "librosa": "librosa", "egemaps": "egemaps", "compare": "compare"}
 INNER_FOLDS = 3
@@ -77,7 +77,7 @@ class ClassicalModel(FittedModel):
         blocks = self._blocks(self._features(store, rows, after_file))
         voices = self.chain.voices(blocks, _speakers(store, rows))
         if title is not None and self.chain.space is not None:
-            tqdm.write(f"{title}: {describe_voices(voices, len(self.chain.speakers))}")
+            say(f"{title}: {describe_voices(voices, len(self.chain.speakers))}")
         return softmax(self.chain.scores(blocks, voices), self.sharpness)
 
     @property

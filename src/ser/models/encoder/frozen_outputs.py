@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
@@ -23,6 +22,7 @@ from ser.data.inputs import Store
 from ser.data.utterance import Utterance
 from ser.models.base import SerModel
 from ser.models.encoder.encoder import EncoderModel
+from ser.runtime.progress import ProgressBar
 
 FORMAT = 1  # raise it when what is kept of a clip changes
 _NO_MATTER = ("_name_or_path", "id2label", "label2id", "problem_type", "transformers_version")
@@ -97,7 +97,7 @@ def cached_outputs(
     missing = {name: int(row) for name, row in sorted(zip(hashes, rows, strict=True)) if name not in files}  # equal audio once
     if missing:
         model.to(accelerator.device).eval()
-        with tqdm(total=len(missing), unit="clip", desc=f"encoder outputs of {title}", delay=2, disable=None, leave=False) as bar:
+        with ProgressBar(total=len(missing), what=f"encoder outputs of {title}") as bar:
             names = list(missing)
             for start in range(0, len(names), CLIPS_PER_FILE):
                 part = names[start : start + CLIPS_PER_FILE]

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
 from ser.data.inputs import Store
 from ser.data.utterance import Utterance, text_hash
 from ser.models.encoder.frozen_outputs import hash_encoder
 from ser.models.fusion.fusion import FusionModel
+from ser.runtime.progress import ProgressBar
 
 FORMAT = 1  # raise it when what is kept of a text changes
 
@@ -45,7 +45,7 @@ def fusion_vectors(
     else:
         words = _encoded(model, sorted(set(texts)), cache, accelerator, title, after_clip)
     vectors = {}
-    for row, text in tqdm(zip(rows.tolist(), texts, strict=True), title, len(rows), unit="clip", delay=2, disable=None, leave=False):
+    for row, text in ProgressBar(zip(rows.tolist(), texts, strict=True), title, len(rows)):
         audio = model.frontend.standard.apply(model.frontend.pooled(store[row].samples))
         vectors[row] = audio.astype(np.float32), words[text], bool(text)
         after_clip()
@@ -64,7 +64,7 @@ def _encoded(
     files = find_clips(folder, list(names.values()))
     missing = [text for text in texts if names[text] not in files]
     model.to(accelerator.device).eval()
-    with tqdm(total=len(missing), unit="text", desc=f"text vectors of {title}", delay=2, disable=None, leave=False) as bar:
+    with ProgressBar(total=len(missing), unit="text", what=f"text vectors of {title}") as bar:
         for start in range(0, len(missing), CLIPS_PER_FILE):
             part = missing[start : start + CLIPS_PER_FILE]
             encoded = {}

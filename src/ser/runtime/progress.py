@@ -1,0 +1,82 @@
+"""How far long work is: a bar in a terminal, a line at least every 30 s where there is none (nohup, a log file, a notebook)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+LINE_SECONDS = 25.0
+"""Between two lines, so that with a busy machine there is one every 30 s."""
+LINE = "{desc}: {n_fmt} of {total_fmt} {things} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
+LINE_WITHOUT_END = "{desc}: {n_fmt} {things}, {rate_fmt}, {elapsed} gone{postfix}"
+
+
+class ProgressBar(tqdm):
+    """Around an iterable, or as a context manager with `update(n)`. Work that is done sooner shows nothing."""
+
+    def __init__(
+        self,
+        iterable: Iterable | None = None,
+        what: str | None = None,
+        total: int | None = None,
+        unit: str = "clip",
+        initial: int = 0,
+        delay: float = 2.0,
+        hidden: bool = False,
+    ):
+        """what is done, how many of what it takes, how many are done already; delay: seconds before a bar appears."""
+        self._closed, as_lines = threading.Event(), not sys.stderr.isatty()
+        if as_lines:  # by a clock of its own, as one step of the work may take minutes
+            looks = {"file": _Lines(), "mininterval": 1e9, "miniters": 1, "delay": 1e-9, "ncols": 200, "position": 0}
+        else:
+            looks = {"file": sys.stderr, "delay": delay}
+        super().__init__(iterable, what, total, unit=unit, initial=initial, leave=False, disable=hidden, **looks)
+        self._as_lines = as_lines and not hidden
+        if iterable is None:
+            self._start_lines()
+
+    def __iter__(self) -> Iterator[Any]:
+        self._start_lines()
+        try:
+            for item in self.iterable:
+                yield item
+                self.update()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the bar, or its lines."""
+        self._closed.set()
+        super().close()
+
+    def _start_lines(self) -> None:
+        if self._as_lines:
+            threading.Thread(target=self._write_lines, daemon=True).start()
+
+    def _write_lines(self) -> None:
+        while not self._closed.wait(LINE_SECONDS):
+            form = LINE if self.total else LINE_WITHOUT_END  # a film's length is known when it has been opened
+            self.bar_format = form.replace("{things}", self.unit if self.unit == "s" else f"{self.unit}s")
+            self.refresh()
+
+
+class _Lines:
+    """What tqdm would draw, as lines on stderr."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n ").strip():
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        """Every line is out already."""
+
+
+def say(message: str, file: TextIO | None = None) -> None:
+    """Print a line, by default on stdout, without breaking a bar."""
+    tqdm.write(message, file=file)

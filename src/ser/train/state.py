@@ -1,0 +1,85 @@
+"""What a fold is trained on, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ser.data.inputs import Store
+from ser.runtime.errors import UserError
+
+
+@dataclass
+class FoldData:
+    """The clips of one fold. Rows index labels and the store alike."""
+
+    store: Store
+    labels: np.ndarray
+    train_rows: np.ndarray
+    valid_rows: np.ndarray
+    seed: int
+
+
+@dataclass
+class Progress:
+    """How far a fold has come: all that a checkpoint holds besides tensors."""
+
+    batch_size: int
+    accumulation: int
+    eval_batch_size: int
+    epoch: int = 1
+    step: int = 0
+    global_step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    clips: int = 0
+    best_epoch: int = 0
+    best_value: float | None = None
+    history: list[dict] = field(default_factory=list)
+    timing: list[dict] = field(default_factory=list)
+    seconds: float = 0.0
+    memory_retries: list[str] = field(default_factory=list)
+    scaler: dict | None = None
+
+    def begin_next_epoch(self) -> None:
+        self.epoch += 1
+        self.step, self.loss_sum, self.correct, self.clips, self.seconds = 0, 0.0, 0, 0, 0.0
+
+
+@dataclass
+class StepNumbers:
+    """Loss, hits and gradient norm of one optimizer step, still on the device: reading them waits for it."""
+
+    epoch: int
+    step: int
+    global_step: int
+    clips: int
+    rates: dict[str, float]
+    seconds: float = 0.0
+    losses: list[torch.Tensor] = field(default_factory=list)
+    hits: list[torch.Tensor] = field(default_factory=list)
+    gradient_norm: torch.Tensor | None = None
+
+    def add(self, loss: torch.Tensor, hits: torch.Tensor) -> None:
+        """A batch's summed loss and number of hits."""
+        self.losses.append(loss.detach())
+        self.hits.append(hits)
+
+    def read(self) -> tuple[float, int, float]:
+        """The step's summed loss, correct clips and gradient norm, in one wait. Raises UserError where the loss isn't finite."""
+        *numbers, norm = torch.stack([number.float() for number in (*self.losses, *self.hits, self.gradient_norm)]).tolist()
+        loss, hits = sum(numbers[: len(self.losses)]), int(sum(numbers[len(self.losses) :]))
+        if not np.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} in epoch {self.epoch}, step {self.step}. Try a lower train.learning_rate and "
+                "train.head_learning_rate, more train.warmup, or train.precision fp32."
+            )
+        return loss, hits, norm
+
+    def told(self, loss: float, hits: int, norm: float) -> dict[str, float]:
+        """What is shown and tracked of the step, by name."""
+        rates = {f"{part}_lr": rate for part, rate in self.rates.items()}
+        speed = self.clips / max(self.seconds, 1e-9)
+        return {"loss": loss / self.clips, "accuracy": hits / self.clips, "gradient_norm": norm, "clips_per_second": speed} | rates

@@ -1,0 +1,56 @@
+"""Long work is told about: a bar in a terminal, a line now and then where there is none."""
+
+import re
+import time
+
+import pytest
+
+from ser.runtime import progress
+from ser.runtime.progress import ProgressBar, say
+
+
+@pytest.fixture(autouse=True)
+def lines_come_often(monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.1)
+
+
+def test_without_a_terminal_a_line_says_what_how_far_how_fast_and_how_long(capsys):
+    with ProgressBar(what="fold 0", total=40, initial=10) as bar:
+        bar.update(10)
+        bar.set_postfix(loss=0.5, refresh=False)
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert re.fullmatch(r"fold 0: 20 of 40 clips \(50 %\), [\d.]+clip/s, \d\d:\d\d gone, \d\d:\d\d left, loss=0.5", lines[0]), lines
+
+
+def test_a_line_comes_though_one_step_takes_minutes_and_none_after_the_end(capsys):
+    for _ in ProgressBar(range(2), "slow", unit="file"):
+        time.sleep(0.25)
+    said = capsys.readouterr().err
+    assert "slow: 0 of 2 files (0 %)" in said
+    assert "slow: 1 of 2 files (50 %)" in said
+    time.sleep(0.25)
+    assert capsys.readouterr().err == ""
+
+
+def test_two_bars_at_once_leave_no_control_codes_and_unknown_ends_no_share(capsys):
+    with ProgressBar(what="outer", total=2), ProgressBar(what="film", unit="s") as inner:
+        inner.update(7)
+        time.sleep(0.3)
+        say("a message")
+    out, err = capsys.readouterr()
+    assert "film: 7 ss, " not in err
+    assert "film: 7 s, " in err
+    assert "outer: 0 of 2 clips" in err
+    assert "\x1b" not in err
+    assert "\r" not in err
+    assert out == "a message\n"
+
+
+def test_hidden_or_quick_work_and_an_iterable_nobody_reads_write_nothing(capsys):
+    list(ProgressBar(range(3), "quick"))
+    ProgressBar(range(3), "never read")
+    with ProgressBar(what="hidden", total=3, hidden=True):
+        time.sleep(0.3)
+    assert capsys.readouterr().err == ""
