@@ -1,201 +1,162 @@
-"""What kind of file this is, by its first bytes, and whether it holds as much as its header promises.
+"""What kind of file this is, by its content.
 
-A file's name is not trusted: mp3 bytes in a file called .wav are common. Nor is a decoder's silence about a
-file that was cut off: most decoders return what is there without a word.
+A file's name is not trusted: mp3 bytes in a file called .wav are common, and so are bytes of something else before the sound.
 """
 
 from __future__ import annotations
 
 import os
-import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 HEAD_BYTES = 64
-# A file may fall this much short of its header before it counts as truncated: recorders that count their own header,
-# a tag or a pad byte are common; missing words are longer.
-TOLERATED_BYTES = 128
-MOST_CHUNKS = 100_000  # a fragmented film of two hours has some thousands
-# Writers that can't seek back (pipes) leave these where the length belongs.
-UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFF00}
-OGG_PAGE_BYTES = 65_307  # the longest page RFC 3533 allows
+SEARCHED_BYTES = 1 << 20  # how far into a file its first frame is looked for
+FRAMES_IN_A_ROW = 4  # so many frame headers, each where the one before it ends, are no coincidence
+PACKETS_IN_A_ROW = 5
+TS_PACKETS = (188, 192, 204)  # bytes: ISO 13818-1; with a time stamp in front (m2ts); with error correction behind
 
 
 @dataclass(frozen=True)
 class Container:
-    """A file format: its name here, the FFmpeg demuxer that reads it, and the extensions it goes by."""
+    """A file format: its name here, the FFmpeg demuxer that reads it, and the extensions it goes by.
+
+    demuxer: "" lets FFmpeg find out which of OTHER_DEMUXERS it is.
+    """
 
     name: str
     demuxer: str
     extensions: tuple[str, ...]
-    soundfile: bool
+    soundfile: bool = False
     """libsndfile reads it; FFmpeg is then only the second try."""
+    clock: bool = False
+    """Its packets carry times: sound can begin later than the picture, or pause."""
+    resumes: bool = False
+    """Made to be joined into in the middle, so that junk before, between and behind its frames is ordinary."""
 
 
-WAV = Container("wav", "wav", (".wav", ".wave"), True)
-W64 = Container("w64", "w64", (".w64", ".wav"), True)
-AIFF = Container("aiff", "aiff", (".aif", ".aiff", ".aifc"), True)
-AU = Container("au", "au", (".au", ".snd"), True)
-CAF = Container("caf", "caf", (".caf",), True)
-FLAC = Container("flac", "flac", (".flac",), True)
-OGG = Container("ogg", "ogg", (".ogg", ".oga", ".opus", ".ogv", ".spx"), True)
-MP3 = Container("mp3", "mp3", (".mp3", ".mp2", ".mpga"), True)
-AAC = Container("aac", "aac", (".aac",), False)
-MP4 = Container("mp4", "mov", (".mp4", ".m4a", ".m4b", ".m4v", ".mov", ".3gp", ".3g2", ".qt"), False)
-MATROSKA = Container("matroska", "matroska", (".mkv", ".mka", ".webm"), False)
-AVI = Container("avi", "avi", (".avi",), False)
-ASF = Container("asf", "asf", (".wma", ".wmv", ".asf"), False)
-AMR = Container("amr", "amr", (".amr",), False)
-FLV = Container("flv", "flv", (".flv",), False)
-MPEG_TS = Container("mpegts", "mpegts", (".ts", ".mts", ".m2ts"), False)
+WAV = Container("wav", "wav", (".wav", ".wave"), soundfile=True)
+FLAC = Container("flac", "flac", (".flac",), soundfile=True)
+OGG = Container("ogg", "ogg", (".ogg", ".oga", ".opus", ".ogv", ".spx"), soundfile=True, clock=True)
+MP3 = Container("mp3", "mp3", (".mp3", ".mp2", ".mpga"), soundfile=True, resumes=True)
+AAC = Container("aac", "aac", (".aac",), resumes=True)
+MP4 = Container("mp4", "mov", (".mp4", ".m4a", ".m4b", ".m4v", ".mov", ".3gp", ".3g2", ".qt"), clock=True)
+MATROSKA = Container("matroska", "matroska", (".mkv", ".mka", ".webm"), clock=True)
+AVI = Container("avi", "avi", (".avi",), clock=True)
+MPEG_TS = Container("mpegts", "mpegts", (".ts", ".mts", ".m2ts"), clock=True, resumes=True)
+# Left to FFmpeg altogether. No demuxer that opens other files or addresses is among them.
+OTHER_DEMUXERS = "w64,aiff,au,caf,asf,amr,flv,ac3,eac3,dts,wv,ape,tta,mpeg,voc,loas"
+OTHER = Container(
+    "other", "",
+    (".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".wma", ".wmv", ".asf", ".amr", ".awb", ".flv", ".ac3", ".eac3", ".dts",
+     ".wv", ".ape", ".tta", ".mpg", ".mpeg", ".vob", ".voc", ".latm"),
+    clock=True,
+)  # fmt: skip
+ENDINGS = tuple(
+    ending for kind in (WAV, FLAC, OGG, MP3, AAC, MP4, MATROSKA, AVI, MPEG_TS, OTHER) for ending in kind.extensions
+)
+SIGNATURES = {b"fLaC": FLAC, b"OggS": OGG, b"\x1a\x45\xdf\xa3": MATROSKA}
+PICTURES = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"crx ")  # brands of ISO media that are photos
 
 
 def recognise(descriptor: int) -> Container | None:
-    """The container of an open file, by its content; None where it is none of those known here."""
+    """The container of an open file, by its content; None where it is none of those known here by sight."""
     head = os.pread(descriptor, HEAD_BYTES, 0)
-    tag = _id3_bytes(head)
+    tag = id3_bytes(head)
     # An ID3 tag means MP3, unless something else follows: taggers put it before FLAC and AAC too.
-    return (_by_signature(os.pread(descriptor, HEAD_BYTES, tag)) or MP3) if tag else _by_signature(head)
+    found = _by_signature(os.pread(descriptor, HEAD_BYTES, tag) if tag else head)
+    return found or (MP3 if tag else _by_frames(os.pread(descriptor, SEARCHED_BYTES, 0)))
 
 
 def _by_signature(head: bytes) -> Container | None:
-    if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
-        return WAV
-    if head[:4] == b"RIFX":
+    if (head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE") or head[:4] == b"RIFX":
         return WAV
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return AVI
-    if head[:16] == b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00":
-        return W64
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return AIFF
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return MP4
-    for signature, container in SIGNATURES.items():
-        if head.startswith(signature):
-            return container
-    if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
-        return AAC  # ADTS: sync word, then layer 0
-    return MP3 if _is_mpeg_frame(head) else None
+        return None if head[8:12] in PICTURES and head[4:8] == b"ftyp" else MP4
+    return next((container for signature, container in SIGNATURES.items() if head.startswith(signature)), None)
 
 
-SIGNATURES = {
-    b"fLaC": FLAC,
-    b"OggS": OGG,
-    b".snd": AU,
-    b"caff": CAF,
-    b"#!AMR": AMR,
-    b"FLV\x01": FLV,
-    b"\x1a\x45\xdf\xa3": MATROSKA,
-    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": ASF,
-    b"\x47\x40": MPEG_TS,
+def _by_frames(head: bytes) -> Container | None:
+    """Formats without a header: the one whose frames begin first."""
+    packets = _first_packets(head)
+    starts = {MPEG_TS: packets, AAC: first_frame(head, adts_frame_bytes), MP3: first_frame(head, mpeg_frame_bytes)}
+    found = {container: at for container, at in starts.items() if at is not None}
+    return min(found, key=found.get) if found else None
+
+
+def _first_packets(head: bytes) -> int | None:
+    """Where packets of a transport stream begin, which may have been cut anywhere."""
+    for length in TS_PACKETS:
+        for at in range(min(length, len(head))):
+            if head[at] == 0x47 and all(head[at + step : at + step + 1] == b"\x47" for step in range(0, PACKETS_IN_A_ROW * length, length)):
+                return at
+    return None
+
+
+def first_frame(head: bytes, frame_bytes: Callable[[bytes], int]) -> int | None:
+    """Where the first of several frames in a row begins (or of fewer that fill the file); None where there are none."""
+    at = head.find(b"\xff")
+    while at >= 0:
+        if _in_a_row(head, at, frame_bytes):
+            return at
+        at = head.find(b"\xff", at + 1)
+    return None
+
+
+def _in_a_row(head: bytes, at: int, frame_bytes: Callable[[bytes], int]) -> bool:
+    kind = _kind(head[at : at + 4])
+    for number in range(FRAMES_IN_A_ROW):
+        if number and at >= len(head):
+            return number > 1 or at == len(head)
+        length = frame_bytes(head[at : at + 7])
+        if not length or _kind(head[at : at + 4]) != kind:
+            return number > 0 and head[at : at + 3] in (b"TAG", b"APE", b"ID3")
+        at += length
+    return True
+
+
+def _kind(frame: bytes) -> tuple[int, ...]:
+    """What doesn't change from frame to frame: version, layer and rate."""
+    return (frame[1] & 0xFE, frame[2] & 0x0C) if len(frame) > 2 else ()
+
+
+BITRATES = {  # kbit/s by (MPEG-1?, layer), ISO 11172-3 and 13818-3; index 0 is "free", which is left out
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 
 
-def missing_bytes(descriptor: int, container: Container, size: int) -> str:
-    """Say what the header promises and the file lacks; "" where nothing is missing or nothing was promised.
-
-    Looks at lengths only (RIFF data chunk, ISO 14496-12 boxes, the last Ogg page, the Xing tag of an mp3), so it costs
-    the same for a clip and for a film. FLAC promises samples, not bytes: whoever decodes it has to count. Bare AAC, Matroska,
-    AVI and the like promise nothing.
-    """
-    checks = {"wav": _wav, "w64": _w64, "aiff": _aiff, "au": _au, "mp4": _mp4, "ogg": _ogg, "mp3": _mp3}
-    check = checks.get(container.name)
-    promised, present = check(descriptor, size) if check else (0, 0)
-    # The Xing tag of some encoders is a little off; mpg123, too, finds one percent worth a warning.
-    tolerated = max(TOLERATED_BYTES, promised // 100 if container is MP3 else 0)
-    if promised - present <= tolerated:
-        return ""
-    return f"the header promises {promised:,} bytes, the file has {present:,} of them"
-
-
-def _wav(descriptor: int, size: int) -> tuple[int, int]:
-    head = os.pread(descriptor, 12, 0)
-    order = ">" if head[:4] == b"RIFX" else "<"
-    long_size, at = None, 12
-    for _ in range(MOST_CHUNKS):
-        if at + 8 > size:
-            break
-        name, length = struct.unpack(order + "4sI", os.pread(descriptor, 8, at))
-        if name == b"ds64":
-            long_size = struct.unpack("<Q", os.pread(descriptor, 8, at + 16).ljust(8, b"\0"))[0]
-        if name == b"data":
-            if length == 0xFFFFFFFF and long_size:
-                length = long_size
-            return (0, 0) if length in UNKNOWN_SIZES else (length, size - at - 8)
-        at += 8 + length + length % 2
-    return 0, 0
-
-
-def _w64(descriptor: int, size: int) -> tuple[int, int]:
-    return struct.unpack("<Q", os.pread(descriptor, 8, 16).ljust(8, b"\0"))[0], size
-
-
-def _aiff(descriptor: int, size: int) -> tuple[int, int]:
-    (length,) = struct.unpack(">I", os.pread(descriptor, 4, 4))
-    return (0, 0) if length in UNKNOWN_SIZES else (8 + length, size)
-
-
-def _au(descriptor: int, size: int) -> tuple[int, int]:
-    offset, length = struct.unpack(">II", os.pread(descriptor, 8, 4).ljust(8, b"\0"))
-    return (0, 0) if length in UNKNOWN_SIZES else (length, size - offset)
-
-
-def _mp4(descriptor: int, size: int) -> tuple[int, int]:
-    at = 0
-    for _ in range(MOST_CHUNKS):
-        if at + 8 > size:
-            return at, size
-        (length,) = struct.unpack(">I", os.pread(descriptor, 4, at))
-        if length == 1:
-            length = struct.unpack(">Q", os.pread(descriptor, 8, at + 8).ljust(8, b"\0"))[0]
-        if length < 8:  # 0: "up to the end of the file"; others aren't boxes
-            break
-        at += length
-    return 0, 0
-
-
-def _ogg(descriptor: int, size: int) -> tuple[int, int]:
-    start = max(0, size - OGG_PAGE_BYTES)
-    tail = os.pread(descriptor, OGG_PAGE_BYTES, start)
-    at = tail.rfind(b"OggS\x00")
-    if at < 0:
-        return 0, 0
-    page = tail[at:]
-    segments = page[26] if len(page) > 26 else 0
-    length = 27 + segments + sum(page[27 : 27 + segments])
-    if len(page) < 27 + segments:
-        length += OGG_PAGE_BYTES  # cut inside the page's own header: how much is missing can't be known
-    return start + at + length, size
-
-
-def _mp3(descriptor: int, size: int) -> tuple[int, int]:
-    """The Xing or Info tag in the first frame says how many bytes the stream has."""
-    at = _id3_bytes(os.pread(descriptor, 10, 0))
-    frame = os.pread(descriptor, 256, at)
-    if not _is_mpeg_frame(frame):
-        return 0, 0
-    tag = max(frame.find(b"Xing", 0, 48), frame.find(b"Info", 0, 48))
-    if tag < 0 or len(frame) < tag + 16:
-        return 0, 0
-    (flags,) = struct.unpack(">I", frame[tag + 4 : tag + 8])
-    if not flags & 2:
-        return 0, 0
-    place = tag + 8 + 4 * (flags & 1)
-    (length,) = struct.unpack(">I", frame[place : place + 4])
-    return length, size - at
-
-
-def _id3_bytes(head: bytes) -> int:
-    """The length of the ID3v2 tag that a file begins with; 0 where it begins with something else."""
-    if head[:3] != b"ID3" or len(head) < 10:
-        return 0
-    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-
-
-def _is_mpeg_frame(head: bytes) -> bool:
-    """Whether an MPEG audio frame of layer 1, 2 or 3 begins here: sync word, no reserved value in any field."""
+def mpeg_frame_bytes(head: bytes) -> int:
+    """The length of the MPEG audio frame of layer 1, 2 or 3 that begins here; 0 where none does."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return False
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
-    return version != 1 and layer != 0 and bitrate != 15 and rate != 3
+        return 0
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bitrate, rate, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
+    if version == 1 or layer == 4 or not 0 < bitrate < 15 or rate == 3:
+        return 0
+    bits = 1000 * BITRATES[version == 3, layer][bitrate - 1]
+    hertz = (44_100, 48_000, 32_000)[rate] >> (0 if version == 3 else 1 if version == 2 else 2)
+    if layer == 1:
+        return (12 * bits // hertz + padding) * 4
+    return (72 if layer == 3 and version != 3 else 144) * bits // hertz + padding
+
+
+def adts_frame_bytes(head: bytes) -> int:
+    """The length of the AAC frame (ADTS, ISO 13818-7) that begins here; 0 where none does."""
+    if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or head[2] >> 2 & 15 > 12:
+        return 0
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    return length if length > 7 else 0
+
+
+def id3_bytes(head: bytes) -> int:
+    """The length of the ID3v2 tag that begins here; 0 where something else does."""
+    if head[:3] != b"ID3" or len(head) < 10 or not 2 <= head[3] <= 4 or max(head[6:10]) > 127:
+        return 0
+    footer = 10 if head[5] & 0x10 else 0
+    return 10 + footer + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))

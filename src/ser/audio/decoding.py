@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.audio.container import Container, missing_bytes, recognise
+from ser.audio.container import OTHER
 from ser.audio.noise import reduce_noise
-from ser.audio.reading import SAMPLE_RATE, Recording, Unreadable, read_start, to_float
+from ser.audio.reading import read_start
+from ser.audio.recording import SAMPLE_RATE, Recording, Unreadable, to_float
+from ser.audio.source import Source, open_source
 
 # From the most severe to none. The status of a file is the first that applies.
 STATUSES = (
@@ -20,24 +22,24 @@ STATUSES = (
     "undecodable",
     "truncated",
     "non_finite",
+    "out_of_scale",
     "too_short",
     "silent",
+    "incomplete",
     "clipped",
     "too_long",
     "downmixed",
     "resampled",
     "ok",
 )
-UNUSABLE = frozenset({"missing", "undecodable", "truncated", "non_finite", "too_short", "silent"})
+UNUSABLE = frozenset({"missing", "undecodable", "truncated", "non_finite", "out_of_scale", "too_short", "silent"})
+NOTES = ("wrong_extension", "several_tracks")  # said about a file, without being its status
 # Peak after removing the mean. The room noise of an ordinary recording lies above it, and the quietest of RAVDESS's
 # acted clips peaks at -44 dBFS: below -60 dBFS (33 steps of a 16-bit sample) there is no speech to hear.
 SILENCE_DB = -60.0
 FLOOR_DB = -120.0
-# Formats whose header says how many samples there are, which decoding has to confirm; others say bytes (see container.py)
-# or leave a guess to the decoder.
-PROMISE_SAMPLES = {"flac", "ogg"}
-# A compressed file may hold this much less than its header says before it counts as truncated.
-TOLERATED_SECONDS = 0.02
+# Floats so far beyond full scale are integers written as floats (16 bits: up to 32768); hot recordings reach 4.
+LARGEST_PEAK = 16.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Clip:
     """A decoded file.
 
     samples: int16 (T,) mono at 16 kHz, None where the file is unusable (it is never replaced by zeros).
-    status: one of STATUSES; notes: every status that applies besides ok, and "wrong_extension".
+    status: one of STATUSES; notes: every status that applies besides ok, and NOTES.
     seconds: length of the whole file, before cutting; 0 where unknown. peak_db, rms_db: dBFS of the kept part.
     """
 
@@ -112,58 +114,71 @@ def unopened(error: OSError) -> Clip:
 
 
 def _decode(file, suffix: str, min_seconds: float, max_seconds: float) -> Clip:
-    descriptor = file.fileno()
-    size = os.fstat(descriptor).st_size
-    container = recognise(descriptor)
-    if container is None:
-        begins = f"the content is no audio format known here (it begins with {os.pread(descriptor, 8, 0)!r})"
-        return Clip(None, "undecodable", ("undecodable",), begins if size else "the file is empty (0 bytes)")
+    if not os.fstat(file.fileno()).st_size:
+        return Clip(None, "undecodable", ("undecodable",), "the file is empty (0 bytes)")
+    source = open_source(file)
     found = Findings()
-    if suffix not in container.extensions:
-        found.add("wrong_extension", f"the content is {container.name}, the name says {suffix or 'something else'}")
-    lacking = missing_bytes(descriptor, container, size)
-    if lacking:
-        found.add("truncated", lacking)
+    if source.missing:
+        found.add("truncated", source.missing)
     try:
-        recording = read_start(file, container, max_seconds)
+        recording = read_start(source, max_seconds)
     except Unreadable as reason:
         # With bytes missing that is the cause: an m4a without its index, an Ogg without its last page.
-        found.add("truncated" if lacking else "undecodable", str(reason))
+        found.add("truncated" if source.missing else "undecodable", unknown_content(source) or str(reason))
         return found.clip(None)
-    return _judge(recording, container, found, min_seconds, max_seconds)
+    if suffix not in source.container.extensions:
+        found.add("wrong_extension", f"the content is {source.container.name}, the name says {suffix or 'something else'}")
+    return _judge(recording, source, found, min_seconds, max_seconds)
 
 
-def _judge(recording: Recording, container: Container, found: Findings, min_seconds: float, max_seconds: float) -> Clip:
+def unknown_content(source: Source) -> str:
+    """Says that a file, which can't be read, doesn't look like audio at all; "" where it does."""
+    begins = os.pread(source.descriptor, 8, 0)
+    return f"the content is no audio format known here (it begins with {begins!r})" if source.container is OTHER else ""
+
+
+def _judge(recording: Recording, source: Source, found: Findings, min_seconds: float, max_seconds: float) -> Clip:
     samples = recording.samples()
-    whole = recording.frames if recording.ended or recording.total_frames is None else recording.total_frames
-    seconds = whole / recording.rate
+    rates, channels = zip(*recording.layouts, strict=True)
+    known = recording.ended or recording.total_seconds is None
+    seconds = recording.seconds if known else recording.total_seconds
+    if recording.lacking or (source.missing and recording.ended):
+        found.add("truncated", recording.lacking or f"{seconds:.1f} s can be decoded")
     if recording.damaged and not found.has("truncated"):
         found.add("undecodable", recording.damaged)
-    lacking = (recording.total_frames or 0) - recording.frames
-    if container.name in PROMISE_SAMPLES and recording.ended and lacking > TOLERATED_SECONDS * recording.rate:
-        found.add("truncated", f"the header promises {recording.total_frames:,} samples, {recording.frames:,} can be decoded")
+    for reason in filter(None, (source.left if recording.ended else "", recording.skipped)):
+        found.add("incomplete", reason)
+    if recording.track:
+        found.add("several_tracks", recording.track)
     if recording.non_finite:
         found.add("non_finite", f"{recording.non_finite:,} samples are NaN or infinite")
     if recording.clipped_runs:
         found.add("clipped", f"{recording.clipped_runs:,} runs of samples at full scale")
-    if recording.channels > 1:
-        found.add("downmixed", f"{recording.channels} channels")
-    if recording.rate != SAMPLE_RATE:
-        found.add("resampled", f"{recording.rate} Hz")
+    if max(channels) > 1:
+        found.add("downmixed", f"{_in_turn(channels)} channels")
+    if set(rates) != {SAMPLE_RATE}:
+        found.add("resampled", f"{_in_turn(rates)} Hz")
+    if recording.peak > LARGEST_PEAK:
+        found.add("out_of_scale", f"samples reach {recording.peak:,.0f} times full scale: integers written as floats? Divide them first")
     if seconds > max_seconds:
-        length = f"{seconds:.1f} s" if recording.ended or recording.total_frames else "longer"
+        length = f"{seconds:.1f} s" if recording.ended or recording.total_seconds else "longer"
         found.add("too_long", f"{length}, cut to {max_seconds:g} s")
     if len(samples) < min_seconds * SAMPLE_RATE:
         found.add("too_short", f"{len(samples) / SAMPLE_RATE * 1000:.0f} ms" if len(samples) else "no samples")
     peak_db, rms_db = levels(samples)
     if len(samples) and peak_db < SILENCE_DB:
         found.add("silent", f"the peak is {peak_db:.0f} dBFS{_cancelled(recording, peak_db)}")
-    return found.clip(samples, seconds, recording.rate, recording.channels, peak_db, rms_db)
+    return found.clip(samples, seconds, rates[0], channels[0], peak_db, rms_db)
+
+
+def _in_turn(values: tuple[int, ...]) -> str:
+    """A file may change its rate or channels: "44100, then 48000"."""
+    return ", then ".join(str(value) for number, value in enumerate(values) if not number or value != values[number - 1])
 
 
 def _cancelled(recording: Recording, peak_db: float) -> str:
     """Say so when the channels aren't silent and their mean is: one of them is the other upside down."""
-    if recording.channels > 1 and _db(recording.peak) >= max(SILENCE_DB, peak_db + 20):
+    if recording.layouts[0][1] > 1 and _db(recording.peak) >= max(SILENCE_DB, peak_db + 20):
         return f", although a channel reaches {_db(recording.peak):.0f} dBFS: the channels cancel each other out (anti-phase)"
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ser.audio.reading import SAMPLE_RATE, to_float
+from ser.audio.recording import SAMPLE_RATE, to_float
 
 FRAME = 320  # 20 ms
 QUIET_SHARE = 10  # percentile of the frames' levels that counts as the noise between the words

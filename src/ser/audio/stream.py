@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.audio.container import missing_bytes, recognise
-from ser.audio.decoding import stat_regular, unopened
+from ser.audio.decoding import LARGEST_PEAK, stat_regular, unknown_content, unopened
 from ser.audio.pool import SECONDS_PER_FILE, start_process
-from ser.audio.reading import Recording, Unreadable, read_all
+from ser.audio.reading import read_all
+from ser.audio.recording import Recording, Unreadable
+from ser.audio.source import Source, open_source
 from ser.audio.worker import READY, silenced_answers
 
 
@@ -25,19 +26,21 @@ class AudioStream:
     """The blocks of one recording, int16 (T,) mono at 16 kHz; iterate over it once.
 
     seconds: length by the file's header, None where it doesn't say; known after the first block. status: ok, or what ended the
-    recording early or kept it from being read at all (missing, undecodable, truncated, non_finite); detail says more. Both are
-    known at the end.
+    recording early, kept it from being read at all or makes it doubtful (missing, undecodable, truncated, non_finite, out_of_scale,
+    incomplete); detail says more. Both are known at the end. track: which of several audio tracks is heard, "" where there is one.
+
+    audio_track: the number of the track to hear, from 1; None is the one that a player would start with.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike, audio_track: int | None = None) -> None:
+        self.path, self.audio_track = os.fspath(path), audio_track
         self.seconds: float | None = None
-        self.status, self.detail = "ok", ""
+        self.status, self.detail, self.track = "ok", "", ""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         process = start_process("ser.audio.stream")
         try:
-            process.stdin.write(json.dumps(self.path).encode() + b"\n")
+            process.stdin.write(json.dumps([self.path, self.audio_track]).encode() + b"\n")
             process.stdin.close()
             while True:
                 line = process.stdout.readline()
@@ -45,7 +48,7 @@ class AudioStream:
                     self._died(process.wait())
                     return
                 answer = json.loads(line)
-                self.seconds = answer.get("seconds", self.seconds)
+                self.seconds, self.track = answer.get("seconds", self.seconds), answer.get("track", self.track)
                 if "status" in answer:
                     self.status, self.detail = answer["status"], answer["detail"]
                     return
@@ -64,38 +67,37 @@ class AudioStream:
 
 
 def main() -> None:
-    """Decode the file named on stdin (a line of JSON) to stdout: lines of JSON, each with `size` followed by so many bytes."""
+    """Decode the file named on stdin (JSON: path, audio track) to stdout: lines of JSON, each with `size` followed by so many bytes."""
     answers = silenced_answers()
     answers.write(READY)
     answers.flush()
-    path = json.loads(sys.stdin.buffer.readline())
+    path, track = json.loads(sys.stdin.buffer.readline())
     try:
-        status, detail = _decode(path, answers)
+        status, detail = _decode(path, track, answers)
         answers.write(json.dumps({"status": status, "detail": detail}).encode() + b"\n")
         answers.flush()
     except BrokenPipeError:  # nobody wants the rest
         os._exit(0)
 
 
-def _decode(path: str, answers) -> tuple[str, str]:
+def _decode(path: str, track: int | None, answers) -> tuple[str, str]:
     try:
         stat_regular(path)
         with Path(path).open("rb", buffering=0) as file:
-            container = recognise(file.fileno())
-            if container is None:
-                return "undecodable", "the content is no audio format known here"
-            lacking = missing_bytes(file.fileno(), container, os.fstat(file.fileno()).st_size)
+            if not os.fstat(file.fileno()).st_size:
+                return "undecodable", "the file is empty (0 bytes)"
+            source = open_source(file, track)
             recording = None
             signal.alarm(SECONDS_PER_FILE)
             try:
-                for recording in read_all(file, container):
+                for recording in read_all(source):
                     signal.alarm(0)
                     _send(recording, answers)
                     signal.alarm(SECONDS_PER_FILE)
             except Unreadable as reason:
-                return ("truncated", lacking) if lacking else ("undecodable", str(reason))
+                return ("truncated", source.missing) if source.missing else ("undecodable", unknown_content(source) or str(reason))
             signal.alarm(0)
-            return _judge(recording, lacking)
+            return _judge(recording, source)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -105,17 +107,20 @@ def _decode(path: str, answers) -> tuple[str, str]:
 
 def _send(recording: Recording, answers) -> None:
     samples = recording.take()
-    total = recording.total_frames
-    header = {"size": samples.nbytes, "seconds": None if total is None else total / recording.rate}
+    header = {"size": samples.nbytes, "seconds": recording.total_seconds, "track": recording.track}
     answers.write(json.dumps(header).encode() + b"\n" + samples.tobytes())
     answers.flush()
 
 
-def _judge(recording: Recording, lacking: str) -> tuple[str, str]:
-    if lacking:
-        return "truncated", lacking
+def _judge(recording: Recording, source: Source) -> tuple[str, str]:
+    if source.missing or recording.lacking:
+        read = f"{recording.seconds:.1f} s can be decoded" if source.missing and not recording.lacking else recording.lacking
+        return "truncated", "; ".join(filter(None, [source.missing, read]))
     if recording.damaged:
-        return "undecodable", f"{recording.damaged} (after {recording.frames / recording.rate:.1f} s)"
+        return "undecodable", f"{recording.damaged} (after {recording.seconds:.1f} s)"
     if recording.non_finite:
         return "non_finite", f"{recording.non_finite:,} samples are NaN or infinite"
-    return "ok", ""
+    if recording.peak > LARGEST_PEAK:
+        return "out_of_scale", f"samples reach {recording.peak:,.0f} times full scale"
+    left = "; ".join(filter(None, [source.left, recording.skipped]))
+    return ("incomplete", left) if left else ("ok", "")
