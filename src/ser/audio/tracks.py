@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ser.audio.recording import Unreadable
 
+AUDIO_TRACK_HELP = "Which of several audio tracks to hear, from 1; default the one that a player starts with."
+
 
 def choose_track(opened, wanted: int | None):
     """(PyAV stream, what to say about it): the track of this number, from 1; None is the first that a player would start with.

@@ -24,7 +24,7 @@ from ser.data.packed import Damaged, PackedFolder
 from ser.runtime.errors import UserError
 from ser.runtime.progress import ProgressBar
 
-FORMAT = 1  # raise it when decoding changes what a file becomes
+FORMAT = 2  # raise it when decoding changes what a file becomes
 ADDED_AT_ONCE = 512  # clips that a kill may cost
 FACTS = ["status", "notes", "detail", "seconds", "source_rate", "source_channels", "peak_db", "rms_db"]
 REPORT = ["path", "status", "notes", "detail", "seconds", "source_rate", "source_channels", "file_hash", "audio_hash", "peak_db", "rms_db"]

@@ -24,6 +24,7 @@ from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
+from ser.audio.tracks import AUDIO_TRACK_HELP
 from ser.config import SpeechConfig, SubtitlesConfig, build_parser, output_folder, parse
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json, write_text
@@ -50,6 +51,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--stt", type=str, help="Speech to text by faster-whisper: a size (small, large-v3), a hub name or a folder.")
     speakers = "Name the speakers by their voices, where the transcript doesn't: their number, or auto."
     parser.add_argument("--speakers", type=PositiveInt | Literal["auto"] | None, default=None, help=speakers)
+    parser.add_argument("--audio_track", type=int | None, default=None, help=AUDIO_TRACK_HELP)
     parser.add_argument("--output", type=str, required=True, help="Folder for the subtitles.")
     parser.add_argument("--cache", type=str, default="outputs/cache", help="Folder for the decoded sound and for what is found in it.")
     parser.add_argument("--mux", action="store_true", help="Also write a .subtitled.mkv with the subtitles as a track (ffmpeg).")
@@ -73,7 +75,9 @@ def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme:
     from ser.subtitle.film import frame_rate, open_film
 
     with stage("decoding") as decoding:
-        sound = open_film(film, cache)
+        sound = open_film(film, cache, arguments.audio_track)
+    if sound.track:
+        print(f"{film}: {sound.track}; another with --audio_track")
     if sound.problem:
         print(f"{film}: damaged ({sound.problem}); what can be decoded is subtitled", file=sys.stderr)
     with stage("words") as words:
@@ -167,7 +171,7 @@ def _report(base: Path, film: Path, sound, model: str, segments, transcript: Tra
     from ser.subtitle.report import plot_emotions, write_report
 
     head = {"file": film.name, "seconds of sound": f"{sound.seconds:.1f}", "model": Path(model).name, "damaged": sound.problem}
-    head |= {"language": transcript.language or "", "rules": config.preset}
+    head |= {"language": transcript.language or "", "rules": config.preset, "sound": sound.track}
     write_report(base.with_name(f"{base.name}.report.md"), head, segments, transcript.dropped, layout, broken)
     plot_emotions(base.with_name(f"{base.name}.emotions.png"), segments, theme, sound.seconds)
 

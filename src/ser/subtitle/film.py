@@ -23,18 +23,20 @@ from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, remove_leftovers, write_json
 from ser.runtime.progress import ProgressBar
 
-FORMAT = 1  # raise it when decoding changes what a film becomes
+FORMAT = 2  # raise it when decoding changes what a film becomes
 SHORTEST = SAMPLE_RATE // 10  # samples
 
 
 @dataclass(frozen=True)
 class Film:
-    """A decoded film or recording: its samples on disk (`folder/audio.i16`), and what was found wrong with it ("" if nothing)."""
+    """A decoded film or recording: its samples on disk (`folder/audio.i16`), what was found wrong with it ("" if nothing), and
+    which of several audio tracks it is ("" where there is one)."""
 
     folder: Path
     frames: int
     content: str
     problem: str
+    track: str = ""
 
     @property
     def seconds(self) -> float:
@@ -94,20 +96,21 @@ def frame_rate(path: str | Path) -> float | None:
     return None
 
 
-def open_film(path: str | Path, cache: str | Path) -> Film:
+def open_film(path: str | Path, cache: str | Path, audio_track: int | None = None) -> Film:
     """The sound of a film or recording at 16 kHz mono, decoded now if it isn't in the cache yet.
 
-    Any audio or video file that the rest of this project reads; of several sound tracks the first. Time 0 is where players begin.
+    Any audio or video file that the rest of this project reads; of several sound tracks the one a player starts with, or number
+    `audio_track`, from 1. Time 0 is where players begin.
     Raises UserError for a file that can't be used; what is merely damaged is decoded as far as it goes and told in `problem`.
     """
     path = Path(path)
     (content,) = hash_files([path], cache, "the film")
     if isinstance(content, OSError):
         raise UserError(f"{path}: can't be read ({content.strerror or content}).")
-    folder = Path(cache) / f"recording-{content}-{FORMAT}"
+    folder = Path(cache) / f"recording-{content}-{FORMAT}{f'-track{audio_track}' if audio_track else ''}"
     film = _recall(folder, content)
     if film is None:
-        _decode(path, folder)
+        _decode(path, folder, audio_track)
         film = _recall(folder, content)
     if film is None:
         raise UserError(f"{folder}: can't be read back after writing it. Is the disk sound? Another --cache may help.")
@@ -122,14 +125,14 @@ def _recall(folder: Path, content: str) -> Film | None:
     try:
         facts = read_json(folder / "recording.json")
         whole = (folder / "audio.i16").stat().st_size == 2 * facts["frames"]
-        return Film(folder, int(facts["frames"]), content, str(facts["problem"])) if whole else None
+        return Film(folder, int(facts["frames"]), content, str(facts["problem"]), str(facts["track"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _decode(path: Path, folder: Path) -> None:
+def _decode(path: Path, folder: Path, audio_track: int | None) -> None:
     remove_leftovers(folder.parent, alone=False)
-    stream, frames = AudioStream(path), 0
+    stream, frames = AudioStream(path, audio_track), 0
     with atomic_folder(folder) as temporary:
         with (temporary / "audio.i16").open("wb") as audio, ProgressBar(what="decoding", unit="s") as bar:
             for block in stream:
@@ -140,4 +143,4 @@ def _decode(path: Path, folder: Path) -> None:
         if frames < SHORTEST:
             reason = stream.detail or f"{frames / SAMPLE_RATE * 1000:.0f} ms of sound"
             raise UserError(f"{path}: there is nothing to subtitle in it ({reason}).")
-        write_json(temporary / "recording.json", {"frames": frames, "problem": stream.detail})
+        write_json(temporary / "recording.json", {"frames": frames, "problem": stream.detail, "track": stream.track})

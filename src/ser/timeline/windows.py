@@ -33,8 +33,8 @@ class Timeline:
 
     windows: one row each, in time order: start and end (seconds), status (ok or silent), predicted_emotion, predicted_emotion_ko,
     confidence, and p_<label> per label; a silent window has no emotion. seconds: how much of the recording was heard.
-    status: ok, or what is wrong with the file (missing, undecodable, truncated, non_finite, too_short); windows then cover what
-    could be read. detail says more.
+    status: ok, or what is wrong with the file (missing, undecodable, truncated, non_finite, out_of_scale, incomplete, too_short);
+    windows then cover what could be read. detail says more. track: which of several audio tracks was heard, else "".
     """
 
     path: str
@@ -42,6 +42,7 @@ class Timeline:
     detail: str
     seconds: float
     windows: pd.DataFrame
+    track: str = ""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -56,14 +57,15 @@ def predict_timeline(
     window: float | None = None,
     step: float | None = None,
     progress: bool = True,
+    audio_track: int | None = None,
 ) -> Timeline:
     """Predict a recording of any length by windows of `window` seconds, one every `step` seconds; the last one ends with the recording.
 
-    window: default 5 s, or what the model hears at once if that is less. step: default half the window. Memory is bounded by one
-    batch of windows. Raises UserError for an impossible window or step, and for a model that compares clips with each other.
+    window: default 5 s, or what the model hears at once if that is less. step: default half the window. audio_track: which of several
+    to hear, from 1; default the one a player starts with. Memory is bounded by one batch of windows. Raises UserError for an impossible window or step, and for a model that compares clips with each other.
     """
     window, step = checked_window(predictor, window, step)
-    stream = AudioStream(path)
+    stream = AudioStream(path, audio_track)
     rows: list[dict] = []
     heard = 0
     with ProgressBar(what=Path(path).name, unit="s", hidden=not progress) as bar:
@@ -77,7 +79,7 @@ def predict_timeline(
     status, detail = stream.status, stream.detail
     if status == "ok" and not rows:
         status, detail = "too_short", f"less than {LEAST_SECONDS:g} s of sound"
-    return Timeline(str(path), status, detail, heard / SAMPLE_RATE, table)
+    return Timeline(str(path), status, detail, heard / SAMPLE_RATE, table, stream.track)
 
 
 def checked_window(predictor: Predictor, window: float | None, step: float | None) -> tuple[float, float]:
