@@ -51,9 +51,7 @@ OTHER = Container(
      ".wv", ".ape", ".tta", ".mpg", ".mpeg", ".vob", ".voc", ".latm"),
     clock=True,
 )  # fmt: skip
-ENDINGS = tuple(
-    ending for kind in (WAV, FLAC, OGG, MP3, AAC, MP4, MATROSKA, AVI, MPEG_TS, OTHER) for ending in kind.extensions
-)
+ENDINGS = tuple(ending for kind in (WAV, FLAC, OGG, MP3, AAC, MP4, MATROSKA, AVI, MPEG_TS, OTHER) for ending in kind.extensions)
 SIGNATURES = {b"fLaC": FLAC, b"OggS": OGG, b"\x1a\x45\xdf\xa3": MATROSKA}
 PICTURES = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"crx ")  # brands of ISO media that are photos
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from ser.audio.container import SEARCHED_BYTES, Container, adts_frame_bytes, first_frame, id3_bytes, mpeg_frame_bytes
 from ser.audio.promise import TOLERATED_BYTES, boxes, segments, wav_files
@@ -32,7 +33,7 @@ def parts_of(descriptor: int, container: Container, size: int) -> list[Part]:
         return [_without_tags(descriptor, size, FRAME_BYTES[container.name])]
     starts = STARTS[container.name](descriptor, size) if container.name in STARTS else []
     borders = [0, *starts[1:], size]  # a tag may stand before the first
-    return [((start, end),) for start, end in zip(borders, borders[1:], strict=False)]
+    return [((start, end),) for start, end in pairwise(borders)]
 
 
 def left_over(descriptor: int, container: Container, size: int) -> str:
@@ -83,7 +84,7 @@ def _matches(pattern: re.Pattern, descriptor: int, size: int) -> Iterator[int]:
         yield from (match.start() for match in pattern.finditer(data))
 
 
-def _without_tags(descriptor: int, size: int, frame_bytes) -> Part:
+def _without_tags(descriptor: int, size: int, frame_bytes: Callable[[bytes], int]) -> Part:
     """All between the first frame and the end, but for ID3v2 and APE tags: a cover picture would be taken for damaged frames."""
     spans, at = [], 0
     for start, end in sorted(_tags(descriptor, size)):
@@ -94,7 +95,7 @@ def _without_tags(descriptor: int, size: int, frame_bytes) -> Part:
     return tuple(_from_first_frame([span for span in spans if span[1] > span[0]], descriptor, frame_bytes)) or ((0, size),)
 
 
-def _from_first_frame(spans: list[Span], descriptor: int, frame_bytes) -> list[Span]:
+def _from_first_frame(spans: list[Span], descriptor: int, frame_bytes: Callable[[bytes], int]) -> list[Span]:
     for number, (start, end) in enumerate(spans):
         at = first_frame(os.pread(descriptor, min(end - start, SEARCHED_BYTES), start), frame_bytes)
         if at is not None:
@@ -124,6 +125,6 @@ def _ape_tags(data: mmap.mmap, size: int) -> Iterator[Span]:
         length, flags = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:24], "little")
         is_header = flags & 1 << 29
         start, end = (at, at + 32 + length) if is_header else (at + 32 - length, at + 32)
-        if 0 <= start and end <= size:
+        if start >= 0 and end <= size:
             yield start, end
         at = data.find(APE, at + 32)

@@ -129,11 +129,10 @@ def boxes(descriptor: int, size: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _mp4(descriptor: int, size: int) -> tuple[int, int]:
-    last = (b"", 0, 0)
-    for number, last in enumerate(boxes(descriptor, size), start=1):
-        if number == MOST_CHUNKS:
-            return 0, 0
-    return (last[1] + last[2], size) if last[2] else (0, 0)
+    number = end = 0
+    for number, (_, at, length) in enumerate(boxes(descriptor, size), start=1):
+        end = at + length if length else 0
+    return (end, size) if number < MOST_CHUNKS else (0, 0)
 
 
 def segments(descriptor: int, size: int) -> list[tuple[int, int | None]]:

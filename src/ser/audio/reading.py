@@ -12,6 +12,8 @@ from ser.audio.packets import read_with_ffmpeg
 from ser.audio.recording import BLOCK_VALUES, EIGHT_BIT_SCALE, LONGEST_SECONDS, SIXTEEN_BIT_SCALE, Recording, Unreadable, tidy
 from ser.audio.source import Source
 
+UNCHECKED = ("MS_ADPCM", "IMA_ADPCM", "GSM610")  # damaged blocks come out as noise
+
 
 def read_start(source: Source, seconds: float) -> Recording:
     """Read at most `seconds` from the start. Raises Unreadable."""
@@ -62,6 +64,8 @@ def _read_with_soundfile(source: Source, seconds: float, by_clock: bool) -> Iter
     del by_clock  # these formats have none
     recording = Recording(seconds)
     with _opened(source) as sound:
+        if sound.subtype in UNCHECKED:
+            raise Unreadable(f"libsndfile doesn't notice damage in {sound.subtype}")
         known = sound.frames if 0 <= sound.frames < LONGEST_SECONDS * sound.samplerate else None
         full_scale = EIGHT_BIT_SCALE if sound.subtype in ("PCM_U8", "PCM_S8") else SIXTEEN_BIT_SCALE
         recording.begin(sound.samplerate, sound.channels, full_scale)

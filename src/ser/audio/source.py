@@ -10,6 +10,7 @@ from ser.audio.container import HEAD_BYTES, OGG, OTHER, WAV, Container, recognis
 from ser.audio.joined import Part, left_over, parts_of
 from ser.audio.promise import missing_bytes, wav_files, xing_bytes
 
+TRAILING_BYTES = 1_024  # what may stand behind the frames of an mp3 that isn't followed by another
 VORBIS = b"\x01vorbis"  # how the first page of such a stream goes on
 
 
@@ -52,5 +53,5 @@ def _for_soundfile(descriptor: int, container: Container, parts: list[Part]) -> 
         return VORBIS in os.pread(descriptor, HEAD_BYTES, start)
     if container.name == "mp3":
         promised = xing_bytes(os.pread(descriptor, 256, start))
-        return promised > 0 and end - start - promised <= promised // 100
+        return promised > 0 and end - start - promised <= TRAILING_BYTES
     return True

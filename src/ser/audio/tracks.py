@@ -29,7 +29,8 @@ def choose_track(opened, wanted: int | None):
 
 def _players_choice(tracks: list) -> int:
     """The first that can be decoded among those flagged default, else among all."""
-    usable = [number for number, stream in enumerate(tracks, start=1) if stream.codec_context is not None and stream.codec_context.sample_rate]
+    contexts = {number: stream.codec_context for number, stream in enumerate(tracks, start=1)}
+    usable = [number for number, context in contexts.items() if context is not None and context.sample_rate]
     flagged = [number for number in usable if tracks[number - 1].disposition & tracks[number - 1].disposition.default]
     return (flagged or usable or [1])[0]
 

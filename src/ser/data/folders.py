@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from ser.audio.container import recognise
 from ser.data.csv_input import count, shown
+from ser.data.labels import is_emotion
 from ser.data.paths import is_audio_name
 from ser.runtime.errors import UserError
 
@@ -13,20 +17,24 @@ from ser.runtime.errors import UserError
 def audio_below(root: Path, allow_outside: bool) -> list[str]:
     """The paths of all audio files below `root`, relative to it, with `/`, sorted.
 
-    Hidden files and folders are left out. Whatever has an audio file's name counts, even a folder, so that nothing is lost
-    without a word: decoding gives it a status. Unless `allow_outside`, a symbolic link that leads out of `root` raises
-    UserError; so does a name that isn't UTF-8.
+    Whatever has an audio or video file's name counts, even a folder, and a file of any other name that has such content, so that
+    nothing is lost without a word: decoding gives it a status. What is no audio is counted and named on stderr; hidden files and
+    folders are left out. Unless `allow_outside`, a symbolic link that leads out of `root` raises UserError; so does a name that
+    isn't UTF-8.
     """
     real_root = os.path.realpath(root)
-    found, outside = [], []
+    found, outside, others = [], [], []
     seen: set[str] = set()
     folders = [""]
     while folders:
         folder = folders.pop()
         for entry in os.scandir(root / folder):
             name = f"{folder}{entry.name}"
-            is_audio = is_audio_name(entry.name)
-            if entry.name.startswith(".") or not (is_audio or _is_folder(entry)):
+            if entry.name.startswith("."):
+                continue
+            is_audio = is_audio_name(entry.name) or _holds_audio(entry)
+            if not (is_audio or _is_folder(entry)):
+                others.append(name)
                 continue
             real = os.path.realpath(entry.path)
             within = f"{real}/".startswith(f"{real_root.rstrip('/')}/")
@@ -44,7 +52,30 @@ def audio_below(root: Path, allow_outside: bool) -> list[str]:
             "If you trust them, say --data.allow_absolute_paths true."
         )
     _check_utf8(root, found)
+    if others:
+        print(f"{root}: {count(others, 'file')} left out, no audio by name or content: {shown(sorted(others))}", file=sys.stderr)
     return sorted(found)
+
+
+def check_every_class_has_clips(root: Path, used: Sequence[str]) -> None:
+    """Raises UserError where a folder named after an emotion isn't among the folders `used` by clips: its class would vanish."""
+    folders = [entry.name for entry in os.scandir(root) if _is_folder(entry) and is_emotion(entry.name)]
+    empty = sorted(set(folders) - set(used))
+    if empty:
+        raise UserError(
+            f"{root}: no audio in {count(empty, 'folder')} named after an emotion: {shown(empty)}. Its class would be missing: "
+            "put clips there, or take the folder away."
+        )
+
+
+def _holds_audio(entry: os.DirEntry) -> bool:
+    try:
+        if not entry.is_file():  # a pipe must not be opened
+            return False
+        with Path(entry.path).open("rb", buffering=0) as file:
+            return recognise(file.fileno()) is not None
+    except OSError:
+        return False
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -8,15 +8,14 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from ser.audio.container import ENDINGS
 from ser.data.csv_input import count, shown
 from ser.runtime.errors import UserError
-
-AUDIO_SUFFIXES = (".wav", ".mp3", ".m4a", ".flac", ".ogg")
 
 
 def is_audio_name(name: str) -> bool:
     """Whether a file name has the extension of audio this project reads (in any case)."""
-    return name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("._")
+    return name.lower().endswith(ENDINGS) and not name.startswith("._")
 
 
 def resolve_paths(written: Sequence[str], folder: Path, allow_outside: bool, where: Path) -> tuple[Path, ...]:

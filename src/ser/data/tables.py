@@ -17,9 +17,9 @@ import pandas as pd
 
 from ser.config import DataConfig
 from ser.data.csv_input import CsvInput, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
-from ser.data.folders import audio_below
+from ser.data.folders import audio_below, check_every_class_has_clips
 from ser.data.labels import EMOTIONS, canonical, describe_order, is_emotion, label_set
-from ser.data.paths import AUDIO_SUFFIXES, is_audio_name, resolve_paths
+from ser.data.paths import is_audio_name, resolve_paths
 from ser.runtime.errors import UserError
 
 GENDERS = {"female": ("female", "f", "여성", "여"), "male": ("male", "m", "남성", "남")}
@@ -101,7 +101,7 @@ def read_audio(source: Path, config: DataConfig) -> Table:
     if source.is_dir():
         names = audio_below(source, config.allow_absolute_paths)
         if not names:
-            raise UserError(f"{source}: no audio below this folder ({' '.join(AUDIO_SUFFIXES)}).")
+            raise UserError(f"{source}: no audio below this folder.")
         return Table(tuple(names), tuple(source / name for name in names))
     clips = read_clips(source, config)
     if not clips.paths:
@@ -180,6 +180,8 @@ def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels:
             f"{root}: {count(outside, 'audio file')} in no emotion's folder: {shown(outside)}. "
             "Put each clip in a folder named after its emotion, e.g. Angry/x.wav."
         )
+    if need_labels:
+        check_every_class_has_clips(root, folders)
     labels, label_names = None, ()
     if need_labels or not (outside or any(not is_emotion(folder) for folder in folders)):
         labels, label_names = _read_labels(folders, config.labels, root, "folder")

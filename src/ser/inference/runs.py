@@ -45,6 +45,7 @@ class Run:
     test: np.ndarray  # (M, C), mean over the finished folds
     dropped: tuple[dict, ...]  # training clips that couldn't be used: {"id", "status"}
     test_prior: tuple[dict, ...]  # test clips that couldn't be used and got the prior: {"id", "status"}
+    cut: dict[str, int]  # how many training and test clips are longer than data.max_seconds
     without_transcript: tuple[str, ...]  # training clips of a model of audio and text whose audio alone decided
     text_leak: str | None  # a warning, where the texts give the emotion away
 
@@ -104,6 +105,7 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
         test=test_sum / len(finished),
         dropped=tuple(data.get("dropped", ())),
         test_prior=tuple(data.get("test_prior", ())),
+        cut=data.get("cut", {}),
         without_transcript=tuple(data.get("without_transcript", ())),
         text_leak=data.get("text_leak"),
     )

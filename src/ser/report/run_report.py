@@ -45,6 +45,7 @@ def run_report(run_folder: str | Path, facts: ClipFacts = NOTHING_KNOWN) -> dict
         ],
         "classes": per_class(run.labels, run.oof, run.label_names).to_dict("records"),
         "dropped": list(run.dropped),
+        "cut": run.cut,
         "test_clips": len(run.test_ids),
         "test_prior": list(run.test_prior),
         "speakers": len(set(run.speakers)) if run.speakers else None,
@@ -133,6 +134,7 @@ def _caveats(report: dict) -> list[str]:
     dropped, prior = report["dropped"], report["test_prior"]
     lines.append(f"Training clips left out as unusable: {len(dropped)}{_statuses(dropped)}.")
     lines.append(f"Test clips that couldn't be read and were given the prior: {len(prior)} of {report['test_clips']}{_statuses(prior)}.")
+    lines += [f"Longer than data.max_seconds, and cut: {number} {part} clips." for part, number in report["cut"].items() if number]
     return lines
 
 

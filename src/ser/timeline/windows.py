@@ -62,7 +62,8 @@ def predict_timeline(
     """Predict a recording of any length by windows of `window` seconds, one every `step` seconds; the last one ends with the recording.
 
     window: default 5 s, or what the model hears at once if that is less. step: default half the window. audio_track: which of several
-    to hear, from 1; default the one a player starts with. Memory is bounded by one batch of windows. Raises UserError for an impossible window or step, and for a model that compares clips with each other.
+    to hear, from 1; default the one a player starts with. Memory is bounded by one batch of windows. Raises UserError for an
+    impossible window or step, and for a model that compares clips with each other.
     """
     window, step = checked_window(predictor, window, step)
     stream = AudioStream(path, audio_track)

@@ -25,6 +25,7 @@ from ser.data.text_groups import describe_leak
 from ser.models.registry import model_class
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, remove_leftovers, write_json
+from ser.train.clip_checks import check_no_label_vanished, tell_cut
 from ser.train.lock import is_being_trained
 
 NEUTRAL_KEYS = {
@@ -77,11 +78,13 @@ def open_experiment(config: Config) -> Experiment:
     dataset = read_dataset(config.data)
     takes = model_class(config.model.kind).takes
     train, train_store, dropped = _usable_training_clips(dataset.train, config, takes)
+    check_no_label_vanished(dataset.train.labels, train.labels, dataset.label_names)
     test_store = None
     if dataset.test is not None:
         test_store = open_store(takes, dataset.test, config.data, "test clips")
         if (unusable := int((~test_store.usable).sum())) > 0:
             print(f"warning: {unusable} test clips can't be used; their rows get the prior of the training labels.")
+    cut = tell_cut({"training": train_store, "test": test_store}, config.data.max_seconds)
     description = _describe_data(dataset, train, train_store, test_store, dropped)
     if begun:
         _check_data(description, folder)
@@ -92,7 +95,8 @@ def open_experiment(config: Config) -> Experiment:
     write_folds(folder / "folds.csv", train, folds)
     leak = None if takes == "audio" else describe_leak(train.texts, train.labels, folds)
     silent = [train.ids[row] for row in np.flatnonzero(train_store.without_transcript)]
-    write_json(folder / "data.json", description | {"split": split, "input": takes, "text_leak": leak, "without_transcript": silent})
+    noted = {"split": split, "input": takes, "text_leak": leak, "without_transcript": silent, "cut": cut}
+    write_json(folder / "data.json", description | noted)
     test_clips = 0 if dataset.test is None else len(dataset.test)
     print(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
     _tell_duplicates(dataset, train, train_store, test_store, folds, takes)

@@ -1,0 +1,31 @@
+"""What a run says about its clips before it trains: which were cut, and whether a label lost all of its clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ser.data.csv_input import count, shown
+from ser.runtime.errors import UserError
+
+
+def tell_cut(stores: dict[str, object], max_seconds: float) -> dict[str, int]:
+    """How many clips of each part (train, test) are longer than `data.max_seconds`, printed where there are any; texts are never cut."""
+    cut = {}
+    for part, store in stores.items():
+        notes = store.report["notes"] if store is not None and "notes" in store.report else ()
+        cut[part] = sum("too_long" in text.split() for text in notes)
+        if cut[part]:
+            print(
+                f"warning: {cut[part]} of {len(store.report)} {part} clips are longer than data.max_seconds: "
+                f"only their first {max_seconds:g} s are heard."
+            )
+    return cut
+
+
+def check_no_label_vanished(before: np.ndarray, after: np.ndarray, label_names: Sequence[str]) -> None:
+    """Raises UserError where all clips of a label were left out as unusable."""
+    gone = [label_names[label] for label in sorted(set(before.tolist()) - set(after.tolist()))]
+    if gone:
+        raise UserError(f"not one clip of {count(gone, 'label')} can be used: {shown(gone)}. Without them the label can't be learned.")

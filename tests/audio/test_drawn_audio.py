@@ -1,0 +1,81 @@
+"""Random containers, codecs and damage: what is read is what ffmpeg decodes, or there is a status that says why not.
+
+SER_EXAMPLES=500 python -m pytest -m slow tests/audio/test_drawn_audio.py
+SER_SEED=1234 SER_EXAMPLES=1 python -m pytest -m slow tests/audio/test_drawn_audio.py     # the file of one seed again
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from broken import examples
+from drawn_audio import Drawn, draw
+from ser.audio import SAMPLE_RATE, UNUSABLE, Clip
+from ser.audio.pool import Worker
+
+FRAME = 0.1  # seconds; the longest frames are AAC's and MP3's at low rates, and decoders differ in what they put in front
+MOST = round(FRAME * SAMPLE_RATE)
+TOLD = UNUSABLE | {"incomplete"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg isn't installed")
+def test_what_is_read_is_what_ffmpeg_decodes_or_has_a_status(tmp_path):
+    first = int(os.environ.get("SER_SEED", 0))
+    worker, wrong, statuses = Worker(0.05, 1000.0), [], {}
+    for seed in range(first, first + examples(500)):
+        drawn = draw(seed, tmp_path)
+        clip = worker.decode(drawn.path)
+        statuses[clip.status] = statuses.get(clip.status, 0) + 1
+        if fault := fault_of(drawn, clip):
+            wrong.append(f"{drawn.told}: {fault} [{clip.status} {clip.notes}: {clip.detail}]")
+            print(wrong[-1], flush=True)
+    worker.close()
+    print(statuses)
+    assert not wrong, "\n".join(wrong)
+
+
+def fault_of(drawn: Drawn, clip: Clip) -> str:
+    """What is wrong with what was read; "" where nothing is."""
+    if clip.status in TOLD:
+        return "good audio isn't read" if drawn.sound else ""
+    wave = clip.samples / 32768
+    if drawn.sound and len(wave) / SAMPLE_RATE < drawn.seconds - FRAME:
+        return f"{len(wave) / SAMPLE_RATE:.2f} s of {drawn.seconds:.2f} s are read"
+    reference = by_ffmpeg(drawn.path)
+    if not len(reference):
+        return ""
+    seconds = len(wave) / SAMPLE_RATE, len(reference) / SAMPLE_RATE
+    # Of joined files ffmpeg reads only the first, of some kinds.
+    if seconds[0] < seconds[1] - FRAME or (not drawn.sound and seconds[0] > seconds[1] + FRAME):
+        return f"{seconds[0]:.2f} s are read, by ffmpeg {seconds[1]:.2f} s"
+    likeness = correlation(wave, reference)
+    return "" if likeness > 0.95 else f"correlation with ffmpeg {likeness:.2f} over {seconds[1]:.2f} s"
+
+
+def by_ffmpeg(path: Path) -> np.ndarray:
+    command = ["ffmpeg", "-nostdin", "-v", "quiet", "-i", path, "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "f32le", "-"]
+    return np.frombuffer(subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout, np.float32).astype(float)
+
+
+def correlation(wave: np.ndarray, other: np.ndarray) -> float:
+    """Second by second, each at its best shift within a frame (joined files shift by one), weighed by loudness; 1 for silence."""
+    other = np.clip(other, -1, 1)
+    alike = loud = 0.0
+    for start in range(0, min(len(wave), len(other)), SAMPLE_RATE):
+        ours, near = wave[start : start + SAMPLE_RATE], other[max(0, start - MOST) : start + SAMPLE_RATE + MOST]
+        power = np.sqrt(np.sum(ours**2))
+        if power < 1e-3 * np.sqrt(len(ours)) or len(near) < len(ours):
+            continue
+        products = scipy.signal.correlate(near, ours, mode="valid", method="fft")
+        powers = np.sqrt(np.maximum(scipy.signal.correlate(near**2, np.ones(len(ours)), mode="valid", method="fft"), 1e-9))
+        alike, loud = alike + power * float((products / powers).max()), loud + power**2
+    return alike / loud if loud else 1.0
