@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from ser.audio.container import SEARCHED_BYTES, Container, adts_frame_bytes, first_frame, id3_bytes, mpeg_frame_bytes
+from ser.audio.container import SEARCHED_BYTES, WAV, Container, adts_frame_bytes, first_frame, mpeg_frame_bytes
 from ser.audio.promise import TOLERATED_BYTES, boxes, segments, wav_files
 from ser.audio.window import Span
 
@@ -21,28 +21,52 @@ FRAME_BYTES = {"mp3": mpeg_frame_bytes, "aac": adts_frame_bytes}
 OGG_START = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)  # the first page of a stream, RFC 3533
 FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)  # and the STREAMINFO block, RFC 9639
 EBML_START = re.compile(rb"\x1a\x45\xdf\xa3.{1,60}?\x42\x82.(?:webm|matroska)", re.DOTALL)  # RFC 8794, with a DocType
-APE = b"APETAGEX"
+TAGS = (b"ID3", b"TAG", b"APE", b"LYR")
 
 
-def parts_of(descriptor: int, container: Container, size: int) -> list[Part]:
-    """The parts of a file in their order; a file that isn't joined is one part.
+def parts_of(descriptor: int, container: Container, size: int) -> tuple[list[Part], str]:
+    """The parts of a file in their order, and what is left out of them ("": nothing). A file that isn't joined is one part.
 
-    Of Ogg, FLAC, MP3 and AAC every byte is looked at, of others only the headers.
+    Of Ogg and FLAC every byte is looked at, of MP3 and AAC every frame's header, of others only the file's headers.
     """
     if container.name in FRAME_BYTES:
-        return [_without_tags(descriptor, size, FRAME_BYTES[container.name])]
+        return _frames_only(descriptor, size, FRAME_BYTES[container.name])
     starts = STARTS[container.name](descriptor, size) if container.name in STARTS else []
     borders = [0, *starts[1:], size]  # a tag may stand before the first
-    return [((start, end),) for start, end in pairwise(borders)]
+    return [((start, end),) for start, end in pairwise(borders)], _behind_wav(descriptor, size) if container is WAV else ""
 
 
-def left_over(descriptor: int, container: Container, size: int) -> str:
-    """What stands behind the end of a wav's last chunk and is neither a chunk nor another wav; "" where it is nothing or zeros."""
-    files = wav_files(descriptor, size) if container.name == "wav" else []
+def _behind_wav(descriptor: int, size: int) -> str:
+    """What stands behind the end of the last chunk and is neither a chunk nor another wav; zeros don't count."""
+    files = wav_files(descriptor, size)
     left = size - files[-1].end if files and files[-1].present else 0
     if left <= TOLERATED_BYTES or not os.pread(descriptor, SEARCHED_BYTES, size - left).strip(b"\0"):
         return ""
     return f"{left:,} bytes behind the end of the sound that the header names weren't read"
+
+
+def _frames_only(descriptor: int, size: int, frame_bytes: Callable[[bytes], int]) -> tuple[list[Part], str]:
+    """The stretches of frames that follow each other; between them stand tags, which are fine, or damage, or something foreign."""
+    spans, foreign, at = [], [], 0
+    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as data:
+        while at < size:
+            head = data[at : at + SEARCHED_BYTES]
+            skipped = first_frame(head, frame_bytes)
+            between = head if skipped is None else head[:skipped]
+            if spans and between and not _is_tag(between):
+                foreign.append(len(between))
+            at += len(between)
+            if skipped is not None:
+                start = at
+                while at < size and (length := frame_bytes(data[at : at + 7])):
+                    at += length
+                spans.append((start, min(at, size)))
+    told = f"{sum(foreign):,} bytes between its frames are no sound (in {len(foreign)} places)" if foreign else ""
+    return [tuple(spans) or ((0, size),)], told
+
+
+def _is_tag(between: bytes) -> bool:
+    return between[:3] in TAGS or not between.strip(b"\0")
 
 
 def _wavs(descriptor: int, size: int) -> list[int]:
@@ -82,49 +106,3 @@ STARTS = {"wav": _wavs, "mp4": _mp4s, "matroska": _matroskas, "flac": _flacs, "o
 def _matches(pattern: re.Pattern, descriptor: int, size: int) -> Iterator[int]:
     with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as data:
         yield from (match.start() for match in pattern.finditer(data))
-
-
-def _without_tags(descriptor: int, size: int, frame_bytes: Callable[[bytes], int]) -> Part:
-    """All between the first frame and the end, but for ID3v2 and APE tags: a cover picture would be taken for damaged frames."""
-    spans, at = [], 0
-    for start, end in sorted(_tags(descriptor, size)):
-        if start > at:
-            spans.append((at, start))
-        at = max(at, end)
-    spans.append((at, size))
-    return tuple(_from_first_frame([span for span in spans if span[1] > span[0]], descriptor, frame_bytes)) or ((0, size),)
-
-
-def _from_first_frame(spans: list[Span], descriptor: int, frame_bytes: Callable[[bytes], int]) -> list[Span]:
-    for number, (start, end) in enumerate(spans):
-        at = first_frame(os.pread(descriptor, min(end - start, SEARCHED_BYTES), start), frame_bytes)
-        if at is not None:
-            return [(start + at, end), *spans[number + 1 :]]
-    return spans
-
-
-def _tags(descriptor: int, size: int) -> list[Span]:
-    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as data:
-        return [*_id3_tags(data, size), *_ape_tags(data, size)]
-
-
-def _id3_tags(data: mmap.mmap, size: int) -> Iterator[Span]:
-    at = data.find(b"ID3")
-    while at >= 0:
-        length = id3_bytes(data[at : at + 10])
-        if length and at + length <= size:
-            yield at, at + length
-        at = data.find(b"ID3", at + max(length, 1))
-
-
-def _ape_tags(data: mmap.mmap, size: int) -> Iterator[Span]:
-    """APE tags have a header, a footer, or both: 32 bytes each, with the length of what lies between them and the footer."""
-    at = data.find(APE)
-    while at >= 0:
-        head = data[at : at + 32].ljust(32, b"\0")
-        length, flags = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:24], "little")
-        is_header = flags & 1 << 29
-        start, end = (at, at + 32 + length) if is_header else (at + 32 - length, at + 32)
-        if start >= 0 and end <= size:
-            yield start, end
-        at = data.find(APE, at + 32)

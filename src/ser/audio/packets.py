@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from ser.audio.container import OTHER_DEMUXERS, Container
 from ser.audio.joined import Part
-from ser.audio.recording import EIGHT_BIT_SCALE, LATE_SECONDS, LONGEST_SECONDS, SIXTEEN_BIT_SCALE, TOLERATED_SECONDS
-from ser.audio.recording import Recording, Unreadable, tidy
+from ser.audio.recording import LATE_SECONDS, LONGEST_SECONDS, TOLERATED_SECONDS, Recording, Unreadable, tidy
 from ser.audio.source import Source
 from ser.audio.tracks import choose_track
 from ser.audio.window import Window
@@ -16,6 +15,8 @@ from ser.audio.window import Window
 FRAMES_AT_ONCE = 1 << 14  # decoders give about a thousand, and each block costs some Python
 # Of formats made to be joined into in the middle: so much may fail before it counts as damage.
 TOLERATED_LOSS = 0.1, 0.01  # seconds, share
+# Decoders that tell a change of rate with the frame after it; their context knows it at once.
+LATE_RATES = ("mp1", "mp2", "mp3")
 # Formats whose header knows how long the sound is. From others FFmpeg estimates it.
 EXACT, BY_HEADER = {"ogg", "flac"}, {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "aiff", "au", "caf", "w64", "asf", "flv", "wv", "ape", "tta"}
 OTHERS_TOLERATED = 0.5, 0.02  # seconds, share: edit lists and encoder delays are smaller
@@ -83,6 +84,8 @@ class _Reader:
             self.last_failed = self.last_failed and not frames
             before = self.recording.seconds
             for frame in frames:
+                if self.stream.codec_context.name[:3] in LATE_RATES:
+                    frame.sample_rate = self.stream.codec_context.sample_rate
                 self._take(frame, by_clock)
             if self.recording.full:
                 return
@@ -113,8 +116,7 @@ class _Reader:
 
         self._drain()
         self.layout = layout
-        full_scale = EIGHT_BIT_SCALE if frame.format.name.startswith("u8") else SIXTEEN_BIT_SCALE
-        self.recording.begin(frame.sample_rate, frame.layout.nb_channels, full_scale)
+        self.recording.begin(frame.sample_rate, frame.layout.nb_channels, 8 if frame.format.name.startswith("u8") else 16)
         # Converts sample formats only; layout and rate stay as they are. Interleaved, because PyAV reads beyond its memory
         # when a planar frame has more than eight channels.
         self.resampler = av.AudioResampler(format="flt", frame_size=FRAMES_AT_ONCE)

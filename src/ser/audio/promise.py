@@ -129,10 +129,10 @@ def boxes(descriptor: int, size: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _mp4(descriptor: int, size: int) -> tuple[int, int]:
-    number = end = 0
-    for number, (_, at, length) in enumerate(boxes(descriptor, size), start=1):
-        end = at + length if length else 0
-    return (end, size) if number < MOST_CHUNKS else (0, 0)
+    found = list(boxes(descriptor, size))
+    if not found or len(found) == MOST_CHUNKS or not found[-1][2]:
+        return 0, 0
+    return found[-1][1] + found[-1][2], size
 
 
 def segments(descriptor: int, size: int) -> list[tuple[int, int | None]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import soundfile
 
 from ser.audio.packets import read_with_ffmpeg
-from ser.audio.recording import BLOCK_VALUES, EIGHT_BIT_SCALE, LONGEST_SECONDS, SIXTEEN_BIT_SCALE, Recording, Unreadable, tidy
+from ser.audio.recording import BLOCK_VALUES, LONGEST_SECONDS, Recording, Unreadable, tidy
 from ser.audio.source import Source
 
 UNCHECKED = ("MS_ADPCM", "IMA_ADPCM", "GSM610")  # damaged blocks come out as noise
@@ -67,8 +67,7 @@ def _read_with_soundfile(source: Source, seconds: float, by_clock: bool) -> Iter
         if sound.subtype in UNCHECKED:
             raise Unreadable(f"libsndfile doesn't notice damage in {sound.subtype}")
         known = sound.frames if 0 <= sound.frames < LONGEST_SECONDS * sound.samplerate else None
-        full_scale = EIGHT_BIT_SCALE if sound.subtype in ("PCM_U8", "PCM_S8") else SIXTEEN_BIT_SCALE
-        recording.begin(sound.samplerate, sound.channels, full_scale)
+        recording.begin(sound.samplerate, sound.channels, 8 if sound.subtype in ("PCM_U8", "PCM_S8") else 16)
         recording.total_seconds = None if known is None else known / sound.samplerate
         frames = max(1, BLOCK_VALUES // sound.channels)
         while not recording.full:

@@ -8,7 +8,6 @@ import soxr
 SAMPLE_RATE = 16_000
 BLOCK_VALUES = 1 << 18  # samples times channels held at once
 RATES = range(1_000, 768_001)  # Hz; a header that says anything else is damaged
-SIXTEEN_BIT_SCALE, EIGHT_BIT_SCALE = 1 - 2.0**-15, 1 - 2.0**-7  # the largest value of such a sample
 # Sound may be late by this much before silence is put in its place: encoders' own rounding is less.
 LATE_SECONDS = 0.05
 LONGEST_PAUSE = 600.0  # a clock that jumps further is damaged
@@ -53,11 +52,11 @@ class Recording:
         self._layout, self._frames, self._seconds_before = (0, 0), 0, 0.0
         self._resampler: soxr.ResampleStream | None = None
 
-    def begin(self, rate: int, channels: int, full_scale: float = SIXTEEN_BIT_SCALE) -> None:
-        """The blocks that follow have this rate and so many channels. Raises Unreadable where nothing can."""
+    def begin(self, rate: int, channels: int, bits: int = 16) -> None:
+        """The blocks that follow have this rate and so many channels, of samples with so many bits. Raises Unreadable where none can."""
         if rate not in RATES or channels < 1:
             raise Unreadable(f"the header says {rate} Hz and {channels} channels; {RATES.start} to {RATES.stop - 1} Hz are possible")
-        self.full_scale = full_scale
+        self.full_scale = 1 - 2.0 ** (1 - bits)  # the largest value of such a sample
         if rate != self._layout[0]:
             self._seconds_before, self._frames = self.seconds, 0
             self._flush()

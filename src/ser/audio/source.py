@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ser.audio.container import HEAD_BYTES, OGG, OTHER, WAV, Container, recognise
-from ser.audio.joined import Part, left_over, parts_of
+from ser.audio.joined import Part, parts_of
 from ser.audio.promise import missing_bytes, wav_files, xing_bytes
 
 TRAILING_BYTES = 1_024  # what may stand behind the frames of an mp3 that isn't followed by another
@@ -16,7 +16,7 @@ VORBIS = b"\x01vorbis"  # how the first page of such a stream goes on
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read sound from. missing, left: what the header promises beyond the file, the file beyond the header ("": nothing).
+    """A file to read sound from. missing: what the header promises beyond the file; left: what of the file is left out ("": nothing).
 
     for_soundfile: libsndfile reads all of it. endless: the last part says no length and goes to the end of the file.
     track: which of its audio tracks to read, from 1; None is the one that a player would choose.
@@ -37,8 +37,8 @@ def open_source(file: BinaryIO, track: int | None = None) -> Source:
     descriptor = file.fileno()
     size = os.fstat(descriptor).st_size
     container = recognise(descriptor) or OTHER
-    parts = parts_of(descriptor, container, size)
-    missing, left = missing_bytes(descriptor, container, size), left_over(descriptor, container, size)
+    parts, left = parts_of(descriptor, container, size)
+    missing = missing_bytes(descriptor, container, size)
     files = wav_files(descriptor, size) if container is WAV else []
     endless = bool(files and files[-1].promised is None and files[-1].present)
     return Source(descriptor, container, parts, missing, left, not endless and _for_soundfile(descriptor, container, parts), endless, track)
