@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from ser.audio.container import SEARCHED_BYTES, WAV, Container, adts_frame_bytes, first_frame, mpeg_frame_bytes
+from ser.audio.container import SEARCHED_BYTES, WAV, Container, adts_frame_bytes, first_frame, id3_bytes, mpeg_frame_bytes
 from ser.audio.promise import TOLERATED_BYTES, boxes, segments, wav_files
 from ser.audio.window import Span
 
@@ -50,6 +50,7 @@ def _frames_only(descriptor: int, size: int, frame_bytes: Callable[[bytes], int]
     spans, foreign, at = [], [], 0
     with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as data:
         while at < size:
+            at += id3_bytes(data[at : at + 10])  # a cover picture may hold what looks like frames
             head = data[at : at + SEARCHED_BYTES]
             skipped = first_frame(head, frame_bytes)
             between = head if skipped is None else head[:skipped]

@@ -18,7 +18,7 @@ TOLERATED_LOSS = 0.1, 0.01  # seconds, share
 # Decoders that tell a change of rate with the frame after it; their context knows it at once.
 LATE_RATES = ("mp1", "mp2", "mp3")
 # Formats whose header knows how long the sound is. From others FFmpeg estimates it.
-EXACT, BY_HEADER = {"ogg", "flac"}, {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "aiff", "au", "caf", "w64", "asf", "flv", "wv", "ape", "tta"}
+EXACT, BY_HEADER = {"ogg", "flac"}, {"mov,mp4,m4a,3gp,3g2,mj2", "aiff", "au", "caf", "w64", "asf", "flv", "wv", "ape", "tta"}
 OTHERS_TOLERATED = 0.5, 0.02  # seconds, share: edit lists and encoder delays are smaller
 
 

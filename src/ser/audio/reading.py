@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import soundfile
 
+from ser.audio.container import WAV
 from ser.audio.packets import read_with_ffmpeg
 from ser.audio.recording import BLOCK_VALUES, LONGEST_SECONDS, Recording, Unreadable, tidy
 from ser.audio.source import Source
@@ -42,7 +43,9 @@ def read_all(source: Source) -> Iterator[Recording]:
     Raises Unreadable, where something was read already with what went wrong then.
     """
     reasons = []
-    for reader in _readers(source):
+    # Of a damaged file libsndfile may give nothing, or lose its last seconds; nothing of a wav can be damaged.
+    readers = _readers(source) if source.container is WAV else [read_with_ffmpeg]
+    for reader in readers:
         begun = False
         try:
             for recording in reader(source, LONGEST_SECONDS, by_clock=True):
