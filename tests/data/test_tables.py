@@ -15,6 +15,7 @@ from ser.config import DataConfig
 from ser.data.labels import LABEL_SETS, is_emotion
 from ser.data.tables import Dataset, read_dataset, read_paths
 from ser.runtime.errors import UserError
+from sounds import tone, write_wav
 
 TRAIN = "id,path,label\nTRAIN_0000,./train/TRAIN_0000.wav,2\nTRAIN_0001,./train/TRAIN_0001.wav,0\n"
 TEST = "id,path\nTEST_0000,./test/TEST_0000.wav\nTEST_0001,./test/TEST_0001.wav\n"
@@ -218,6 +219,29 @@ def test_decomposed_korean_folder_names_are_understood(tmp_path):
 def test_hidden_files_and_folders_without_audio_are_no_clips(tmp_path):
     root = emotions(tmp_path, "sad/a.wav", "sad/._a.wav", "sad/.b.wav", ".cache/c.wav", "docs/readme.md", "__MACOSX/sad/._a.wav")
     assert read(root).train.ids == ("sad/a.wav",)
+
+
+@pytest.mark.parametrize("ending", ["opus", "webm", "aac", "wma", "amr", "aiff", "mts", "mp2", "WAVE", "3gp", "mov"])
+def test_audio_and_video_of_any_ending_is_a_clip(ending, tmp_path):
+    root = emotions(tmp_path, "Angry/a.wav", f"Happy/b.{ending}")
+    assert read(root).train.ids == ("Angry/a.wav", f"Happy/b.{ending}")
+    assert read_paths(root, DataConfig())[1] == ["Angry/a.wav", f"Happy/b.{ending}"]
+
+
+def test_audio_of_an_unknown_ending_is_found_by_its_content_and_the_rest_is_named(tmp_path, capsys):
+    root = emotions(tmp_path, "Angry/a.wav", "Happy/notes.txt", "Happy/cover.jpg")
+    write_wav(root / "Happy/recording.bak", tone())
+    write_wav(root / "Happy/recording", tone())
+    assert read(root).train.ids == ("Angry/a.wav", "Happy/recording", "Happy/recording.bak")
+    assert "2 files left out, no audio by name or content: Happy/cover.jpg, Happy/notes.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("files", [(), ("notes.txt", "model.onnx")])
+def test_an_emotions_folder_without_audio_stops_what_needs_labels(files, tmp_path):
+    root = emotions(tmp_path, "Angry/a.wav", *(f"Happy/{name}" for name in files))
+    (root / "Happy").mkdir(exist_ok=True)
+    wrong(root, r"no audio in 1 folder named after an emotion: Happy\. Its class would be missing")
+    assert read(root, need_labels=False).train.ids == ("Angry/a.wav",)
 
 
 def test_a_folder_that_is_named_like_audio_is_not_lost(tmp_path):

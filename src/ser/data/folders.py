@@ -59,7 +59,7 @@ def audio_below(root: Path, allow_outside: bool) -> list[str]:
 
 def check_every_class_has_clips(root: Path, used: Sequence[str]) -> None:
     """Raises UserError where a folder named after an emotion isn't among the folders `used` by clips: its class would vanish."""
-    folders = [entry.name for entry in os.scandir(root) if _is_folder(entry) and is_emotion(entry.name)]
+    folders = [entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False) and is_emotion(entry.name)]
     empty = sorted(set(folders) - set(used))
     if empty:
         raise UserError(

@@ -36,8 +36,8 @@ class Prediction(TypedDict):
     probabilities: dict[str, float]
     """Of every label, in the model's order; empty where the file can't be used."""
     status: str
-    """ok, or what was noticed: resampled, downmixed, too_long (cut to the model's length), clipped; unusable are missing, undecodable,
-    truncated, non_finite, too_short and silent."""
+    """ok, or what was noticed: resampled, downmixed, too_long (cut to the model's length), clipped, incomplete; unusable are missing,
+    undecodable, truncated, non_finite, out_of_scale, too_short and silent."""
     detail: str
     """The status in words."""
     duration: float
