@@ -17,7 +17,7 @@ import pandas as pd
 
 from ser.config import DataConfig, build_parser, output_file, parse
 from ser.data.csv_input import shown
-from ser.data.inputs import Input
+from ser.data.inputs import Input, cut_clips
 from ser.data.tables import Table, read_audio, read_clips, with_voices
 from ser.inference.opening import model_folders
 from ser.inference.prediction import predict_table
@@ -42,7 +42,9 @@ def main(argv: list[str]) -> None:
     output = output_file(arguments.output, ".csv", ".json") if arguments.output else None
     takes = load_model(model_folders(arguments.model)[0]).takes
     clips = clips_to_predict(arguments.paths, config.data, takes)
-    table, _ = predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision)
+    table, store = predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision)
+    if cut := cut_clips(store):
+        print(f"warning: {cut} of {len(table)} clips are longer than the model hears at once: only their beginning counts (see ser.timeline)")
     table.insert(0, "id", clips.ids)
     unusable = int(table["label"].isna().sum())
     _show(table)

@@ -58,11 +58,13 @@ def test_report_counts_clips_dropped_and_clips_given_the_prior(tmp_path):
     data = {
         "dropped": [{"id": "TRAIN_9001", "status": "silent"}, {"id": "TRAIN_9002", "status": "missing"}],
         "test_prior": [{"id": "TEST_0003", "status": "truncated"}],
+        "cut": {"training": 3, "test": 0},
     }
     run = make_run(tmp_path / "run", data=data)
     run_report(run)
     text = (run / "report.md").read_text(encoding="utf-8")
     assert "left out as unusable: 2 (1 missing, 1 silent)" in text and "given the prior: 1 of 20 (1 truncated)" in text
+    assert "Longer than data.max_seconds, and cut: 3 training clips." in text
 
 
 def test_known_speakers_give_an_interval_by_speaker_and_are_counted_across_folds(tmp_path):

@@ -98,6 +98,11 @@ def open_store(takes: Input, table: Table, config: DataConfig, title: str = "cli
     return store
 
 
+def cut_clips(store: Store) -> int:
+    """How many clips are longer than `data.max_seconds`, so that only their beginning is heard; texts never are."""
+    return sum("too_long" in text.split() for text in store.report.get("notes", ()))
+
+
 def _report_of_texts(texts: Sequence[str]) -> pd.DataFrame:
     hashes = [text_hash(text) for text in texts]
     rows = [{"status": "ok", "detail": ""} if text else {"status": EMPTY, "detail": "no text"} for text in texts]

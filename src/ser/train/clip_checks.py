@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser.data.csv_input import count, shown
+from ser.data.inputs import Store, cut_clips
 from ser.runtime.errors import UserError
 
 
-def tell_cut(stores: dict[str, object], max_seconds: float) -> dict[str, int]:
-    """How many clips of each part (train, test) are longer than `data.max_seconds`, printed where there are any; texts are never cut."""
-    cut = {}
+def tell_cut(stores: dict[str, Store | None], max_seconds: float) -> dict[str, int]:
+    """How many clips of each part (training, test) are longer than `data.max_seconds`, printed where there are any."""
+    cut = {part: cut_clips(store) if store is not None else 0 for part, store in stores.items()}
     for part, store in stores.items():
-        notes = store.report["notes"] if store is not None and "notes" in store.report else ()
-        cut[part] = sum("too_long" in text.split() for text in notes)
         if cut[part]:
             print(
                 f"warning: {cut[part]} of {len(store.report)} {part} clips are longer than data.max_seconds: "
