@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import soundfile
 
-from ser.audio.container import WAV
+from ser.audio.container import FLAC
 from ser.audio.packets import read_with_ffmpeg
 from ser.audio.recording import BLOCK_VALUES, LONGEST_SECONDS, Recording, Unreadable, tidy
 from ser.audio.source import Source
@@ -43,8 +43,8 @@ def read_all(source: Source) -> Iterator[Recording]:
     Raises Unreadable, where something was read already with what went wrong then.
     """
     reasons = []
-    # Of a damaged file libsndfile may give nothing, or lose its last seconds; nothing of a wav can be damaged.
-    readers = _readers(source) if source.container is WAV else [read_with_ffmpeg]
+    # Of a damaged FLAC libsndfile may give nothing, or lose its last seconds.
+    readers = [read_with_ffmpeg] if source.container is FLAC else _readers(source)
     for reader in readers:
         begun = False
         try:
