@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 HEAD_BYTES = 64
 SEARCHED_BYTES = 1 << 20  # how far into a file its first frame is looked for
@@ -131,11 +132,14 @@ BITRATES = {  # kbit/s by (MPEG-1?, layer), ISO 11172-3 and 13818-3; index 0 is 
 
 def mpeg_frame_bytes(head: bytes) -> int:
     """The length of the MPEG audio frame of layer 1, 2 or 3 that begins here; 0 where none does."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return 0
-    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
-    bitrate, rate, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
-    if version == 1 or layer == 4 or not 0 < bitrate < 15 or rate == 3:
+    return _mpeg_length(head[1], head[2]) if len(head) > 3 and head[0] == 0xFF else 0
+
+
+@cache  # two hours have 275,000 frames of a few kinds
+def _mpeg_length(second: int, third: int) -> int:
+    version, layer = second >> 3 & 3, 4 - (second >> 1 & 3)
+    bitrate, rate, padding = third >> 4, third >> 2 & 3, third >> 1 & 1
+    if second < 0xE0 or version == 1 or layer == 4 or not 0 < bitrate < 15 or rate == 3:
         return 0
     bits = 1000 * BITRATES[version == 3, layer][bitrate - 1]
     hertz = (44_100, 48_000, 32_000)[rate] >> (0 if version == 3 else 1 if version == 2 else 2)

@@ -6,7 +6,6 @@ are whole files, and a part into spans that leave out tags and junk.
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ FRAME_BYTES = {"mp3": mpeg_frame_bytes, "aac": adts_frame_bytes}
 OGG_START = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)  # the first page of a stream, RFC 3533
 FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)  # and the STREAMINFO block, RFC 9639
 EBML_START = re.compile(rb"\x1a\x45\xdf\xa3.{1,60}?\x42\x82.(?:webm|matroska)", re.DOTALL)  # RFC 8794, with a DocType
+LONGEST_MATCH = 128
 TAGS = (b"ID3", b"TAG", b"APE", b"LYR")
 
 
@@ -48,20 +48,19 @@ def _behind_wav(descriptor: int, size: int) -> str:
 def _frames_only(descriptor: int, size: int, frame_bytes: Callable[[bytes], int]) -> tuple[list[Part], str]:
     """The stretches of frames that follow each other; between them stand tags, which are fine, or damage, or something foreign."""
     spans, foreign, at = [], [], 0
-    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as data:
-        while at < size:
-            at += id3_bytes(data[at : at + 10])  # a cover picture may hold what looks like frames
-            head = data[at : at + SEARCHED_BYTES]
-            skipped = first_frame(head, frame_bytes)
-            between = head if skipped is None else head[:skipped]
-            if spans and between and not _is_tag(between):
-                foreign.append(len(between))
-            at += len(between)
-            if skipped is not None:
-                start = at
-                while at < size and (length := frame_bytes(data[at : at + 7])):
-                    at += length
-                spans.append((start, min(at, size)))
+    while at < size:
+        at += id3_bytes(os.pread(descriptor, 10, at))  # a cover picture may hold what looks like frames
+        head = os.pread(descriptor, SEARCHED_BYTES, at)
+        skipped = first_frame(head, frame_bytes)
+        between = head if skipped is None else head[:skipped]
+        if spans and between and not _is_tag(between):
+            foreign.append(len(between))
+        at += len(between)
+        if skipped is not None:
+            start = at
+            while at < size and (length := frame_bytes(os.pread(descriptor, 7, at))):
+                at += length
+            spans.append((start, min(at, size)))
     told = f"{sum(foreign):,} bytes between its frames are no sound (in {len(foreign)} places)" if foreign else ""
     return [tuple(spans) or ((0, size),)], told
 
@@ -105,5 +104,6 @@ STARTS = {"wav": _wavs, "mp4": _mp4s, "matroska": _matroskas, "flac": _flacs, "o
 
 
 def _matches(pattern: re.Pattern, descriptor: int, size: int) -> Iterator[int]:
-    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as data:
-        yield from (match.start() for match in pattern.finditer(data))
+    for start in range(0, size, SEARCHED_BYTES):
+        block = os.pread(descriptor, SEARCHED_BYTES + LONGEST_MATCH, start)
+        yield from (start + match.start() for match in pattern.finditer(block) if match.start() < SEARCHED_BYTES)
