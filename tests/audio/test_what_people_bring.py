@@ -67,6 +67,7 @@ JOINED = {
     "FLAC": ("a.flac", [packed("FLAC"), packed("FLAC", 22_050)]),
     "AAC": ("a.aac", [encoded("adts", "aac", 44_100), id3(len(COVER), COVER) + encoded("adts", "aac", 24_000)]),
     "m4a": ("a.m4a", [encoded("ipod", "aac", 44_100), encoded("ipod", "aac", 44_100)]),
+    "avi of another rate": ("a.avi", [encoded("avi", "pcm_s16le"), encoded("avi", "pcm_s16le", 22_050, "stereo")]),
     "webm": ("a.webm", [encoded("webm", "libopus", 48_000), encoded("webm", "libopus", 48_000)]),
     "webm of a browser": ("a.webm", [encoded("webm", "libopus", 48_000, options={"live": "1"})] * 2),
     "transport streams of another layout": ("a.ts", [encoded("mpegts", "ac3", 48_000, "stereo"), encoded("mpegts", "ac3", 48_000, "5.1")]),
@@ -140,10 +141,10 @@ def test_a_riff_length_that_nobody_knew_means_to_the_end(length, tmp_path):
     assert (clip.status, len(clip.samples)) == ("ok", SAMPLE_RATE), clip.detail
 
 
-@pytest.mark.parametrize("length", [0, 32_000])
-def test_an_rf64_length_of_zero_means_to_the_end(length, tmp_path):
+@pytest.mark.parametrize("length", [0, 32_000, 2**63 - 1, 2**64 - 1])
+def test_an_rf64_length_that_nobody_knew_means_to_the_end(length, tmp_path):
     samples = (tone() * 32767).astype("<i2").tobytes()
-    ds64 = b"ds64" + struct.pack("<IQQQI", 28, 32_080, length, 16_000, 0)
+    ds64 = b"ds64" + struct.pack("<IQQQI", 28, length, length, length, 0)
     chunks = ds64 + b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16) + b"data\xff\xff\xff\xff" + samples
     clip = read(tmp_path, "a.wav", b"RF64\xff\xff\xff\xffWAVE" + chunks)
     assert (clip.status, len(clip.samples)) == ("ok", SAMPLE_RATE), clip.detail

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from ser.audio.container import SEARCHED_BYTES, WAV, Container, adts_frame_bytes, first_frame, id3_bytes, mpeg_frame_bytes
-from ser.audio.promise import TOLERATED_BYTES, boxes, segments, wav_files
+from ser.audio.promise import TOLERATED_BYTES, avi_chunks, boxes, segments, wav_files
 from ser.audio.window import Span
 
 Part = tuple[Span, ...]
@@ -73,6 +73,10 @@ def _wavs(descriptor: int, size: int) -> list[int]:
     return [file.start for file in wav_files(descriptor, size)]
 
 
+def _avis(descriptor: int, size: int) -> list[int]:
+    return [at for kind, at, _ in avi_chunks(descriptor, size) if kind == b"AVI "]
+
+
 def _mp4s(descriptor: int, size: int) -> list[int]:
     return [at for name, at, _ in boxes(descriptor, size) if name == b"ftyp"]
 
@@ -100,7 +104,7 @@ def _oggs(descriptor: int, size: int) -> list[int]:
     return starts
 
 
-STARTS = {"wav": _wavs, "mp4": _mp4s, "matroska": _matroskas, "flac": _flacs, "ogg": _oggs}
+STARTS = {"wav": _wavs, "avi": _avis, "mp4": _mp4s, "matroska": _matroskas, "flac": _flacs, "ogg": _oggs}
 
 
 def _matches(pattern: re.Pattern, descriptor: int, size: int) -> Iterator[int]:

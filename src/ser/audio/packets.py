@@ -48,7 +48,7 @@ def _read_part(source: Source, part: Part, options: dict[str, str], recording: R
     # The demuxers are named, so that a playlist that names other files or addresses can't be one.
     options |= {"format_whitelist": container.demuxer or OTHER_DEMUXERS}
     try:
-        with av.open(Window(source.descriptor, part), format=container.demuxer or None, options=options) as opened:
+        with av.open(Window(source.descriptor, part, source.instead), format=container.demuxer or None, options=options) as opened:
             stream, recording.track = choose_track(opened, source.track)
             if container.name == "flac":
                 # FLAC frames carry checksums, which FFmpeg overlooks unless told; a frame that fails is then left out.

@@ -97,18 +97,23 @@ def _wav(descriptor: int, size: int) -> tuple[int, int]:
     return (files[-1].promised, files[-1].present) if files and files[-1].promised is not None else (0, 0)
 
 
-def _avi(descriptor: int, size: int) -> tuple[int, int]:
-    """An AVI over a gigabyte is several RIFF chunks."""
-    at = 0
-    for _ in range(MOST_CHUNKS):
-        head = os.pread(descriptor, 8, at)
-        if head[:4] != b"RIFF" or len(head) < 8:
+def avi_chunks(descriptor: int, size: int) -> list[tuple[bytes, int, int]]:
+    """(type, place, end) of the RIFF chunks of an AVI; over a gigabyte it is several, of which all but the first have the type AVIX."""
+    chunks, at = [], 0
+    while at < size and len(chunks) < MOST_CHUNKS:
+        head = os.pread(descriptor, 12, at)
+        if head[:4] != b"RIFF" or len(head) < 12:
             break
-        (length,) = struct.unpack("<I", head[4:])
-        if is_unknown(length, size - at):
-            return 0, 0
-        at += 8 + length
-    return at, size
+        (length,) = struct.unpack("<I", head[4:8])
+        end = size if is_unknown(length, size - at) else at + 8 + length
+        chunks.append((head[8:], at, end))
+        at = end
+    return chunks
+
+
+def _avi(descriptor: int, size: int) -> tuple[int, int]:
+    chunks = avi_chunks(descriptor, size)
+    return (chunks[-1][2], size) if chunks else (0, 0)
 
 
 def boxes(descriptor: int, size: int) -> Iterator[tuple[bytes, int, int]]:

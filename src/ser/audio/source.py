@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from ser.audio.container import HEAD_BYTES, OGG, OTHER, WAV, Container, recognise
 from ser.audio.joined import Part, parts_of
-from ser.audio.promise import missing_bytes, wav_files, xing_bytes
+from ser.audio.promise import WavFile, missing_bytes, wav_files, xing_bytes
 
 TRAILING_BYTES = 1_024  # what may stand behind the frames of an mp3 that isn't followed by another
 VORBIS = b"\x01vorbis"  # how the first page of such a stream goes on
@@ -19,6 +19,7 @@ class Source:
     """A file to read sound from. missing: what the header promises beyond the file; left: what of the file is left out ("": nothing).
 
     for_soundfile: libsndfile reads all of it. endless: the last part says no length and goes to the end of the file.
+    instead: what decoders are to see in place of some bytes.
     track: which of its audio tracks to read, from 1; None is the one that a player would choose.
     """
 
@@ -29,6 +30,7 @@ class Source:
     left: str
     for_soundfile: bool
     endless: bool
+    instead: dict[int, bytes]
     track: int | None = None
 
 
@@ -41,7 +43,10 @@ def open_source(file: BinaryIO, track: int | None = None) -> Source:
     missing = missing_bytes(descriptor, container, size)
     files = wav_files(descriptor, size) if container is WAV else []
     endless = bool(files and files[-1].promised is None and files[-1].present)
-    return Source(descriptor, container, parts, missing, left, not endless and _for_soundfile(descriptor, container, parts), endless, track)
+    for_soundfile = not endless and _for_soundfile(descriptor, container, parts)
+    return Source(
+        descriptor, container, parts, missing, left, for_soundfile, endless, _as_riff(descriptor, files) if endless else {}, track
+    )
 
 
 def _for_soundfile(descriptor: int, container: Container, parts: list[Part]) -> bool:
@@ -55,3 +60,10 @@ def _for_soundfile(descriptor: int, container: Container, parts: list[Part]) -> 
         promised = xing_bytes(os.pread(descriptor, 256, start))
         return promised > 0 and end - start - promised <= TRAILING_BYTES
     return True
+
+
+def _as_riff(descriptor: int, files: list[WavFile]) -> dict[int, bytes]:
+    """An RF64 file whose long lengths aren't known either reads as a RIFF file without them."""
+    at = files[-1].start
+    is_long = os.pread(descriptor, 4, at) != b"RIFF" and os.pread(descriptor, 4, at + 12) == b"ds64"
+    return {at: b"RIFF", at + 12: b"JUNK"} if is_long else {}

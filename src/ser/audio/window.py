@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 Span = tuple[int, int]
 """The bytes from the first number up to the second."""
 
 
 class Window(io.RawIOBase):
-    """Reads the given spans of a descriptor as if they were one file; the descriptor's own position isn't touched."""
+    """Reads the given spans of a descriptor as if they were one file; the descriptor's own position isn't touched.
 
-    def __init__(self, descriptor: int, spans: Sequence[Span]) -> None:
-        self.descriptor, self.spans = descriptor, spans
+    instead: other bytes for those at some places of the descriptor.
+    """
+
+    def __init__(self, descriptor: int, spans: Sequence[Span], instead: Mapping[int, bytes]) -> None:
+        self.descriptor, self.spans, self.instead = descriptor, spans, instead
         self.size = sum(end - start for start, end in spans)
         self.at = 0
 
@@ -37,8 +40,16 @@ class Window(io.RawIOBase):
             within = self.at - before
             if within < end - start:
                 wanted = end - start - within
-                data = os.pread(self.descriptor, wanted if size < 0 else min(size, wanted), start + within)
+                data = self._pread(wanted if size < 0 else min(size, wanted), start + within)
                 self.at += len(data)
                 return data
             before += end - start
         return b""
+
+    def _pread(self, size: int, start: int) -> bytes:
+        data = bytearray(os.pread(self.descriptor, size, start)) if self.instead else os.pread(self.descriptor, size, start)
+        for place, other in self.instead.items():
+            first, last = max(place, start), min(place + len(other), start + len(data))
+            if first < last:
+                data[first - start : last - start] = other[first - place : last - place]
+        return bytes(data)
