@@ -117,6 +117,12 @@ def test_an_mp3_begins_with_its_first_frame(front, tmp_path):
     assert clip.seconds == pytest.approx(1.0, abs=0.06)
 
 
+def test_an_aac_stream_may_have_a_tag_or_junk_in_front(tmp_path):
+    for front in (id3(100, bytes(100)), id3(len(COVER), COVER) * 2, bytes(5_000), COVER[:300]):
+        clip = read(tmp_path, "a.aac", front + encoded("adts", "aac", 44_100))
+        assert (clip.status, clip.seconds) == ("resampled", pytest.approx(1.0, abs=0.1)), clip.detail
+
+
 def test_frames_lost_in_the_middle_are_told(tmp_path):
     data = encoded("mp3", "libmp3lame", 44_100, seconds=3.0, options=NO_XING)
     clip = read(tmp_path, "a.mp3", data[:9_000] + data[9_700:])

@@ -59,11 +59,12 @@ PICTURES = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"crx
 
 def recognise(descriptor: int) -> Container | None:
     """The container of an open file, by its content; None where it is none of those known here by sight."""
-    head = os.pread(descriptor, HEAD_BYTES, 0)
-    tag = id3_bytes(head)
+    at = 0
+    while tag := id3_bytes(os.pread(descriptor, 10, at)):
+        at += tag
+    found = _by_signature(os.pread(descriptor, HEAD_BYTES, at)) or _by_frames(os.pread(descriptor, SEARCHED_BYTES, at))
     # An ID3 tag means MP3, unless something else follows: taggers put it before FLAC and AAC too.
-    found = _by_signature(os.pread(descriptor, HEAD_BYTES, tag) if tag else head)
-    return found or (MP3 if tag else _by_frames(os.pread(descriptor, SEARCHED_BYTES, 0)))
+    return found or (MP3 if at else None)
 
 
 def _by_signature(head: bytes) -> Container | None:
