@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,17 @@ def fault_of(drawn: Drawn, clip: Clip) -> str:
     if drawn.sound and len(wave) / SAMPLE_RATE < drawn.seconds - FRAME:
         return f"{len(wave) / SAMPLE_RATE:.2f} s of {drawn.seconds:.2f} s are read"
     # Of joined files ffmpeg reads only the first, of some kinds, and tells changes of rate a frame late; of each alone it does well.
-    reference = np.concatenate([by_ffmpeg(piece) for piece in drawn.pieces])
-    if not len(reference):
-        return ""
+    faults = [difference(wave, [drawn.path])]
+    if faults[0] and len(drawn.pieces) > 1:
+        faults.append(difference(wave, drawn.pieces))
+    return "" if "" in faults else faults[-1]
+
+
+def difference(wave: np.ndarray, paths: Sequence[Path]) -> str:
+    """What differs between a reading and what ffmpeg makes of some files; "" where nothing does, or ffmpeg makes nothing."""
+    reference = np.concatenate([by_ffmpeg(path) for path in paths])
     seconds = len(wave) / SAMPLE_RATE, len(reference) / SAMPLE_RATE
-    if abs(seconds[0] - seconds[1]) > FRAME + JOINT * (len(drawn.pieces) - 1):
+    if len(reference) and abs(seconds[0] - seconds[1]) > FRAME + JOINT * (len(paths) - 1):
         return f"{seconds[0]:.2f} s are read, by ffmpeg {seconds[1]:.2f} s"
     likeness = correlation(wave, reference)
     return "" if likeness > 0.95 else f"correlation with ffmpeg {likeness:.2f} over {seconds[1]:.2f} s"
