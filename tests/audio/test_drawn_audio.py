@@ -24,6 +24,7 @@ from ser.audio.pool import Worker
 FRAME = 0.1  # seconds; the longest frames are AAC's and MP3's at low rates, and decoders differ in what they put in front
 JOINT = 0.2  # what encoders put in front and behind is cut off by ffmpeg in each alone, not between two
 MOST = round((FRAME + JOINT) * SAMPLE_RATE)
+COMPARED = SAMPLE_RATE // 4  # samples
 TOLD = UNUSABLE | {"incomplete"}
 
 
@@ -75,12 +76,12 @@ def by_ffmpeg(path: Path) -> np.ndarray:
 
 
 def correlation(wave: np.ndarray, other: np.ndarray) -> float:
-    """Second by second, each at its best shift within a frame (joined files shift by one), weighed by loudness; 1 for silence."""
+    """Piece by piece, each at its best shift (joined files shift by a frame where they meet), weighed by loudness; 1 for silence."""
     count = min(len(wave), len(other))
     wave, other = wave[:count], np.pad(np.clip(other, -1, 1), MOST)
     alike = loud = 0.0
-    for start in range(0, count, SAMPLE_RATE):
-        ours = wave[start : start + SAMPLE_RATE]
+    for start in range(0, count, COMPARED):
+        ours = wave[start : start + COMPARED]
         near = other[start : start + len(ours) + 2 * MOST]
         power = np.sqrt(np.sum(ours**2))
         if power < 1e-3 * np.sqrt(len(ours)):
