@@ -44,7 +44,9 @@ def main(argv: list[str]) -> None:
     clips = clips_to_predict(arguments.paths, config.data, takes)
     table, store = predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision)
     if cut := cut_clips(store):
-        print(f"warning: {cut} of {len(table)} clips are longer than the model hears at once: only their beginning counts (see ser.timeline)")
+        print(
+            f"warning: {cut} of {len(table)} clips are longer than the model hears at once: only their beginning counts (see ser.timeline)"
+        )
     table.insert(0, "id", clips.ids)
     unusable = int(table["label"].isna().sum())
     _show(table)
