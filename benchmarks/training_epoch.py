@@ -4,9 +4,9 @@
     python benchmarks/training_epoch.py --size base --size large --clips 2000     a GPU
 
 Ordinary is what transformers' run_audio_classification.py does: every step decodes its files, pads them to the longest of a random
-batch, and goes through Trainer; its feature encoder is frozen as there. As it comes it runs in float32 and loads in the main process; `same precision`
-gives it this repository's precision and workers. Ours is `ser.train` itself, its second epoch and later. Clips have CREMA-D's lengths
-(1.3 to 5.0 s, mean 2.5), weights are random. The ways take turns, round after round; medians and their ratio are printed.
+batch, and goes through Trainer; its feature encoder is frozen as there. As it comes it runs in float32 and loads in the main process;
+`same precision` gives it this repository's precision and workers. Ours is `ser.train` itself, its second epoch. Clips have CREMA-D's
+lengths (1.3 to 5.0 s, mean 2.5), weights are random. The ways take turns, round after round; medians and their ratio are printed.
 """
 
 from __future__ import annotations
