@@ -8,7 +8,7 @@ prepare_environment() {
     local stamp wanted
     if [ "${SER_ENV:-}" = active ]; then
         PYTHON=$(command -v python3 || command -v python)
-        stamp="${XDG_CACHE_HOME:-$HOME/.cache}/ser-$(printf '%s' "$PWD $PYTHON" | cksum | cut -d' ' -f1)"
+        stamp="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/ser-$(printf '%s' "$PWD $PYTHON" | cksum | cut -d' ' -f1)"
         mkdir -p "$(dirname "$stamp")"
     else
         PYTHON="$PWD/.venv/bin/python"

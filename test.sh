@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Set-up, lint and tests. Words given go to pytest: bash test.sh -k folds; the slow ones: bash test.sh -m slow
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # sh test.sh: what follows is bash's
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup_env.sh

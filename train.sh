@@ -5,19 +5,38 @@
 #   bash train.sh configs/A.yaml configs/B.yaml --data.root D  several experiments, blended; other words go to every training
 # Run it again after any interruption: what is finished is skipped, the rest goes on.
 # SER_ENV=active uses the active Python and its torch instead of making .venv.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # sh train.sh: what follows is bash's
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup_env.sh
 SER_STARTED=$(date +%s)  # a --run.time_budget counts for the whole script
 export SER_STARTED
 
-configs=() options=()
+# A relative path means the folder this was called in; what is only in the repository (input, configs/X.yaml) is taken from there.
+from_caller() {
+    if [[ "$caller" = "$PWD" || "$1" = [/~]* || ( -e "$1" && ! -e "$caller/$1" ) ]]; then printf '%s' "$1"; else printf '%s' "$caller/$1"; fi
+}
+resolved() { # the value $2 of the option $1
+    case "$1" in
+        --data.root | --data.speakers | --data.transcripts | --data.cache | --cv.file | --config) from_caller "$2" ;;
+        --model.name | --model.text_encoder.name) if [ -e "$caller/$2" ]; then from_caller "$2"; else printf '%s' "$2"; fi ;; # or a hub name
+        *) printf '%s' "$2" ;;
+    esac
+}
+
+configs=() options=() option=
 for word in "$@"; do
+    case "$word" in
+        --*=*) word="${word%%=*}=$(resolved "${word%%=*}" "${word#*=}")" option= ;;
+        --*) option=$word ;;
+        *) word=$(resolved "$option" "$word") option= ;;
+    esac
     case "$word" in
         -h | --help) sed -n '2,7s/^# \?//p' "${BASH_SOURCE[0]}"; exit 0 ;;
         --run.output*) echo "error: train.sh names the outputs after the configs; for --run.output use python -m ser.train" >&2; exit 2 ;;
         --*) options+=("$word") ;;
-        *.yaml | *.yml) if [ ${#options[@]} -eq 0 ]; then configs+=("$word"); else options+=("$word"); fi ;;
+        *.yaml | *.yml) if [ ${#options[@]} -eq 0 ]; then configs+=("$(from_caller "$word")"); else options+=("$word"); fi ;;
         *) options+=("$word") ;;
     esac
 done

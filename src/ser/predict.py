@@ -27,6 +27,7 @@ from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json
 
 SHOWN = 20
+LISTINGS = (".csv", ".tsv", ".txt")  # Excel saves "Unicode text" as .txt
 
 
 def main(argv: list[str]) -> None:
@@ -70,7 +71,7 @@ def clips_to_predict(paths: list[str], data: DataConfig, takes: Input) -> Table:
         speakers = tuple(name for table in tables for name in table.speakers or [None] * len(table))
         return with_voices(Table(ids, files, speakers=speakers if any(speakers) else None), data)
     path = Path(paths[0])
-    if len(paths) > 1 or path.suffix.lower() != ".csv":
+    if len(paths) > 1 or path.suffix.lower() not in LISTINGS:
         raise UserError(f"this model takes {takes}: give one CSV with a column text, and id; given {shown(paths)}.")
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
@@ -78,7 +79,7 @@ def clips_to_predict(paths: list[str], data: DataConfig, takes: Input) -> Table:
 
 
 def _heard(given: Path, data: DataConfig) -> Table:
-    is_listing = given.is_dir() or given.suffix.lower() == ".csv"
+    is_listing = given.is_dir() or given.suffix.lower() in LISTINGS
     return read_audio(given, data) if is_listing else Table((str(given),), (given,))
 
 

@@ -82,6 +82,8 @@ def table(data, tmp_path_factory):
         f"transformers:{classifier(folder / 'four', ('neu', 'hap', 'ang', 'sad'))}",
         f"transformers:{classifier(folder / 'dimensional', ('arousal', 'dominance', 'valence'), problem_type='regression')}",
         f"transformers:{classifier(folder / 'constant', TARGET, bias=[3.0, 0, 0, 0, 0, 0, 0])}",
+        f"transformers:{classifier(folder / 'nameless', [f'LABEL_{n}' for n in range(6)])}",
+        f"transformers:{classifier(folder / 'letters', [*'abcdef'])}",
         f"speechbrain:{speechbrain(folder / 'brain')}",
         "superb/wav2vec2-large-superb-er",
         "IliaZenkov/transformer-cnn-emotion-recognition",
@@ -105,6 +107,13 @@ def test_at_least_five_kinds_are_measured_and_ranked_best_first(table):
         assert (measured[key] <= measured[f"{key}_high"] + 1e-9).all()
     assert (measured["n"] == 72).all()
     assert (measured.drop("vectors.npz")[["seconds_per_clip", "real_time_factor", "peak_memory_mb"]] > 0).all(axis=None)
+
+
+def test_labels_that_are_no_emotions_are_said_so_and_not_scored(table):
+    """Every answer of such a model would count as neutral, the first of the seven."""
+    assert "have no names: write them into id2label" in table.loc["nameless", "classes"]
+    assert "name no emotion" in table.loc["letters", "classes"]
+    assert table.loc[["nameless", "letters"], "accuracy"].isna().all()
 
 
 def test_the_right_ones_are_rejected_for_the_right_reason(table):

@@ -60,12 +60,12 @@ def test_competition_folder_is_read_as_shipped(tmp_path):
     assert data.train.speakers is None
     assert data.test.ids == ("TEST_0000", "TEST_0001")
     assert data.test.labels is None
-    assert data.sample["id"].tolist() == ["TEST_0000", "TEST_0001"]
+    assert data.sample.ids == ("TEST_0000", "TEST_0001")
 
 
 def test_sample_submission_keeps_its_own_order(tmp_path):
     data = read(competition(tmp_path, sample="id,label\nTEST_0001,0\nTEST_0000,0\n"))
-    assert data.sample["id"].tolist() == ["TEST_0001", "TEST_0000"]
+    assert data.sample.ids == ("TEST_0001", "TEST_0000")
     assert data.test.ids == ("TEST_0000", "TEST_0001")
 
 
@@ -354,7 +354,7 @@ def test_missing_data_says_how_to_bring_it_and_that_a_demo_exists(tmp_path):
         ("id,path,label\n", "no rows under the header"),
         ("id,file,label\na,a.wav,0\n", r"no column path or file_path\. The first line has id, file, label.*separated by commas"),
         ("id,pathh,label\na,a.wav,0\n", r"Is pathh meant\? Then rename it to path"),
-        ("id;path;label\na;a.wav;0\n", "separated by commas"),
+        ("id|path|label\na|a.wav|0\n", "separated by commas"),
         ("id,path\na,a.wav\n", "no column label or emotion"),
         ("id,path,path,label\na,a.wav,b.wav,0\n", "2 columns named path; keep one"),
         ("id,path,label\na,a.wav\n", r"line 2: 2 cells where the header has 3"),
@@ -362,11 +362,11 @@ def test_missing_data_says_how_to_bring_it_and_that_a_demo_exists(tmp_path):
         ('id,path,label\na,"a.wav,0\n', r"not a readable CSV"),
         ("id,path,label\na,a.wav,0\na,b.wav,1\n", "1 id more than once: a"),
         ("path,label\na.wav,0\na.wav,1\n", r"1 id more than once: a\.wav"),
-        ("id,path,label\na,a.wav,0\n,b.wav,1\n", "1 row without an id: row 2"),
+        ("id,path,label\na,a.wav,0\n,b.wav,1\n", "1 row without an id: row 3"),
         ('id,path,label\n"a\nb",a.wav,0\n', r"1 id with control characters.*a\\nb"),
         ("id,path,label\na,,0\n", "1 row whose path is empty"),
         ("id,path,label\na,a\0.wav,0\n", "path is empty or holds a NUL"),
-        ("id,path,label\na,a.wav,\nb,b.wav,NaN\nc,c.wav,1\n", "2 rows without a label: row 1, row 2"),
+        ("id,path,label\na,a.wav,\nb,b.wav,NaN\nc,c.wav,1\n", "2 rows without a label: row 2, row 3"),
         (
             "id,path,label\na,a.wav,6\nb,b.wav,-1\n",
             r"out of range: -1, 6\. Allowed: 0 angry, 1 fear, 2 sad, 3 disgust, 4 neutral, 5 happy",
@@ -388,7 +388,7 @@ def test_a_wrong_table_ends_in_one_message(tmp_path, text, message):
     [
         (
             {"sample": "id,label\nTEST_0000,0\nTEST_0002,0\n"},
-            r"1 id of test.csv not in it \(TEST_0001\), 1 id not in test.csv \(TEST_0002\)",
+            r"don't match test.csv: 1 missing \(TEST_0001\) and 1 too many \(TEST_0002\)",
         ),
         ({"sample": "id,label\nTEST_0000,0\nTEST_0000,0\n"}, "1 id more than once"),
         ({"sample": "id\nTEST_0000\nTEST_0001\n"}, "no column label"),
@@ -491,14 +491,14 @@ def check_sound(data: Dataset, folder: Path, need_labels: bool) -> None:
         assert data.train.labels.max() < len(data.label_names)
         assert all(map(is_emotion, data.label_names))
     if data.sample is not None:
-        assert sorted(data.sample["id"]) == sorted(data.test.ids)
+        assert sorted(data.sample.ids) == sorted(data.test.ids)
 
 
 @settings(max_examples=max(EXAMPLES // 8, 50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(
-            st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=8).filter(str.strip),
+            st.text(st.characters(exclude_categories=("Cc", "Cs", "Cf")), min_size=1, max_size=8).filter(str.strip),
             st.integers(0, 5),
             st.sampled_from(["kim", "이", "3"]),
         ),

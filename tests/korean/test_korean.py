@@ -24,6 +24,7 @@ from ser.korean import (
     plot_training_history,
     setup_logging,
 )
+from ser.korean.dataset import as_list
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.train import __main__ as train
@@ -182,6 +183,13 @@ def test_every_format_of_one_recording_gives_the_same_prediction_within_codec_er
         difference = max(abs(result["probabilities"][name] - p) for name, p in wav["probabilities"].items())
         assert difference <= (1e-4 if lossless else 0.05), result["file_path"]
         assert result["predicted_emotion"] == wav["predicted_emotion"]
+
+
+def test_a_single_path_where_a_list_is_wanted_is_a_list_of_one(engine, emotions):
+    path = str(sorted(emotions.rglob("*.wav"))[0])
+    assert [result["file_path"] for result in engine.predict_batch(path)] == [path]
+    assert [result["file_path"] for result in engine.stream(path)] == [path]
+    assert as_list(path) == [path] and as_list(("a", "b")) == ["a", "b"]
 
 
 def test_bad_files_keep_their_place_and_get_a_status_instead_of_an_emotion(engine, tmp_path):

@@ -65,6 +65,23 @@ def test_a_second_signal_ends_at_once_unless_it_is_the_first_ones_echo(pause, co
     assert (done.returncode, done.stdout) == (code, told)
 
 
+STUCK = """
+import ctypes, os, signal, threading
+from ser.train import signals
+signals.STUCK_SECONDS, signals.MARGIN_SECONDS, libc, mutex = 0.3, 0.1, ctypes.CDLL(None), ctypes.create_string_buffer(128)
+with signals.Stopper():
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    for _ in range(2):
+        libc.pthread_mutex_lock(mutex)
+"""
+
+
+def test_a_signal_ends_a_command_that_is_stuck_inside_a_library():
+    environment = os.environ | {"PYTHONPATH": str(Path(stopping.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", STUCK], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (75, 1) and "a signal came" in done.stderr
+
+
 def test_work_that_nothing_is_lost_of_ends_in_the_middle():
     with Stopper() as stopper, pytest.raises(Interrupted, match="SIGTERM received"), stopper.at_once():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -51,7 +51,7 @@ SRT = """1
 def test_srt_is_read_in_the_order_of_its_starts_without_tags_and_empty_cues(tmp_path, encoding):
     path = tmp_path / "film.srt"
     path.write_bytes(SRT.encode(encoding))
-    assert read_transcript(path) == [Segment(0.2, 1.0, "- first - second"), Segment(1.5, 3.25, "안녕하세요, 여러분.")]
+    assert list(read_transcript(path).segments) == [Segment(0.2, 1.0, "- first - second"), Segment(1.5, 3.25, "안녕하세요, 여러분.")]
 
 
 def test_vtt_gives_speakers_and_literal_signs_and_overlooks_styles_and_notes(tmp_path):
@@ -61,7 +61,7 @@ def test_vtt_gives_speakers_and_literal_signs_and_overlooks_styles_and_notes(tmp
         "00:01.000 --> 00:02.500 align:start\n<v 김민수><c.angry>x &lt; y &amp; z</c>\n\n1:00:00.000 --> 1:00:01.000\nlate\n",
         encoding="utf-8",
     )
-    assert read_transcript(path) == [Segment(1.0, 2.5, "x < y & z", speaker="김민수"), Segment(3600.0, 3601.0, "late")]
+    assert list(read_transcript(path).segments) == [Segment(1.0, 2.5, "x < y & z", speaker="김민수"), Segment(3600.0, 3601.0, "late")]
 
 
 def test_ass_gives_the_shown_text_and_its_speaker(tmp_path):
@@ -72,7 +72,7 @@ def test_ass_gives_the_shown_text_and_its_speaker(tmp_path):
         "Dialogue: 0,0:00:01.25,0:00:02.50,Default,민수,0,0,0,,{\\b1}좋아\\N그래, 가자\n",
         encoding="utf-8",
     )
-    assert read_transcript(path) == [Segment(1.25, 2.5, "좋아 그래, 가자", speaker="민수")]
+    assert list(read_transcript(path).segments) == [Segment(1.25, 2.5, "좋아 그래, 가자", speaker="민수")]
 
 
 def test_whisperx_json_gives_words_with_times_and_speakers(tmp_path):
@@ -80,7 +80,7 @@ def test_whisperx_json_gives_words_with_times_and_speakers(tmp_path):
     content = {"segments": [{"start": 0.5, "end": 1.5, "text": " in 1969 we", "words": words, "speaker": "SPEAKER_01"}], "language": "en"}
     path = tmp_path / "film.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_transcript(path) == [Segment(0.5, 1.5, "in 1969 we", (Word(0.5, 0.6, "in"),), "SPEAKER_01")]
+    assert list(read_transcript(path).segments) == [Segment(0.5, 1.5, "in 1969 we", (Word(0.5, 0.6, "in"),), "SPEAKER_01")]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from ser.compare.adapters import declared, open_candidate
 from ser.compare.candidates import LISTED_ONLY, TRAINED_HERE, Candidate
 from ser.compare.labelled import Labelled
-from ser.compare.rules import Verdict, judge_classes, judge_language, judge_license, judge_measured, tier
+from ser.compare.rules import Verdict, judge_classes, judge_language, judge_license, judge_measured, mapped, tier
 from ser.compare.scoring import measure, reset_peak_memory
 from ser.runtime.errors import UserError
 
@@ -40,6 +40,8 @@ def judge(candidate: Candidate, labelled: Labelled, accelerator: Accelerator, us
             classes = said.classes
             if said.regression:
                 verdicts.append(Verdict("classes", False, f"dimensional ({', '.join(classes)}): values, not emotion classes"))
+            elif not any(mapped(classes)):
+                verdicts.append(judge_classes(classes))
             verdicts.append(Verdict("audio input", said.hears, "hears" if said.hears else "takes no audio"))
         if not any(verdict.passed is False for verdict in verdicts):
             reset_peak_memory(accelerator.device)
@@ -47,6 +49,8 @@ def judge(candidate: Candidate, labelled: Labelled, accelerator: Accelerator, us
             classes, how = opened.classes, opened.how
             if said is None:
                 verdicts.append(Verdict("audio input", True, "hears"))
+            if not any(mapped(classes)):  # every answer would count as the first of the seven
+                raise UserError(judge_classes(classes).reason)
             result = measure(opened, labelled, accelerator.device)
             verdicts += [Verdict("loadable", True, "opened here"), *judge_measured(result)]
     except UserError as error:

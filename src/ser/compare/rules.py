@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ser.compare.candidates import Candidate
-from ser.data.labels import canonical, label_set, map_label
+from ser.data.csv_input import shown
+from ser.data.labels import canonical, is_placeholder, label_set, map_label
 from ser.runtime.errors import UserError
 
 TARGET = label_set("subtitle7")
@@ -58,6 +59,9 @@ def judge_classes(classes: Sequence[str] | None) -> Verdict:
     if len(classes) == 2:
         return Verdict("classes", False, f"binary ({', '.join(classes)})")
     covered = set(mapped(classes))
+    if covered == {None}:
+        why = "have no names: write them into id2label of its config.json" if is_placeholder(classes[0]) else "name no emotion"
+        return Verdict("classes", False, f"its labels ({shown(classes)}) {why}")
     lacking = [name for name in TARGET if name not in covered]
     if len(classes) < FEWEST_CLASSES:
         return Verdict("classes", False, f"{len(classes)} classes ({', '.join(classes)}); lacks {', '.join(lacking)}")

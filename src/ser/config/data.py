@@ -17,7 +17,8 @@ class DataConfig:
     root: str = "input"
     """A competition folder (train.csv, test.csv, sample_submission.csv), a folder with one subfolder per emotion, or a CSV."""
     labels: str = "auto"
-    """Label set: auto (integers mean competition6, names mean those found), or a set the registry knows, e.g. korean15."""
+    """Label set: auto (integers mean competition6, names mean those found), a set the registry knows, e.g. korean15, or own: any labels,
+    their names as they stand, in sorted order."""
     speakers: str | None = None
     """CSV `id,speaker`, with `gender` where known. Without it, <root>/train_speakers.csv is used when it is there."""
     transcripts: str | None = None

@@ -96,7 +96,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespac
     """
     namespace = read_words(parser, argv)
     try:
-        objects = parser.instantiate(namespace)
+        objects = at_home(parser.instantiate(namespace))
     except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
         raise UserError(_explain(parser, str(error))) from None
     # A command's own argument may have a section's name (`--model FOLDER`): only sections are taken.
@@ -185,6 +185,18 @@ def _each_once(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
         else:
             raise UserError(f"{name}: given twice, as {kept[place[name]].partition('=')[2]} and {value}; allowed is one value.")
     return kept
+
+
+def at_home(value: Any) -> Any:
+    """Every text that begins with `~/` as the path it means: the shell leaves it as it is in `--key=~/x` and in a YAML file."""
+    if isinstance(value, str):
+        return str(Path(value).expanduser()) if value.startswith("~/") else value
+    if dataclasses.is_dataclass(value) or isinstance(value, argparse.Namespace):
+        for name, part in list(vars(value).items()):
+            setattr(value, name, at_home(part))
+    elif isinstance(value, list):
+        return [at_home(part) for part in value]
+    return value
 
 
 def _config_files_first(argv: Sequence[str]) -> list[str]:

@@ -85,8 +85,9 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
         raise UserError(f"cv.file: {path} is not a file. It must be a CSV `id,fold`.")
     source = read_csv_input(path)
     found = source.required("id")
-    check_ids(found, path)
-    fold_of = dict(zip(found, source.required("fold"), strict=True))
+    check_ids(found, source)
+    # pandas writes 0.0 where a fold was missing once.
+    fold_of = {name: cell.strip().removesuffix(".0") for name, cell in zip(found, source.required("fold"), strict=True)}
     missing = [name for name in ids if name not in fold_of]
     extra = sorted(fold_of.keys() - set(ids))
     if missing or extra:
@@ -95,7 +96,7 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
             f"{count(extra, 'id')} in it that {'is' if len(extra) == 1 else 'are'} no training clip ({shown(extra)}). {advice}"
         )
     allowed = {str(fold): fold for fold in range(n)}
-    wrong = sorted({cell for cell in fold_of.values() if cell.strip() not in allowed})
+    wrong = sorted({cell for cell in fold_of.values() if cell not in allowed})
     if wrong:
         raise UserError(f"{path}: fold {shown(wrong)}; cv.n is {n}, so folds are 0 to {n - 1}. {advice}")
     folds = np.array([allowed[fold_of[name].strip()] for name in ids], dtype=np.int64)

@@ -110,7 +110,7 @@ def canonical(name: str) -> str:
     folded = _fold(name)
     if folded in _KEY_OF_NAME:
         return _KEY_OF_NAME[folded]
-    if re.fullmatch(r"label_?\d+", folded):
+    if is_placeholder(name):
         raise UserError(
             f"emotion {name!r}: this is a placeholder that transformers writes when a model has no label names, not an emotion. "
             "Put the emotions in label order into id2label of the model's config.json."
@@ -120,6 +120,11 @@ def canonical(name: str) -> str:
     raise UserError(
         f"emotion {_short(name)}: no such emotion. {hint}Known: {', '.join(EMOTIONS)}; their English and Korean names work too."
     )
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether transformers wrote this in place of a name."""
+    return re.fullmatch(r"label_?\d+", _fold(name)) is not None
 
 
 def is_emotion(name: str) -> bool:

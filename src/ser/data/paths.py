@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ser.audio.container import ENDINGS
 from ser.data.csv_input import count, shown
+from ser.data.text_input import visible
 from ser.runtime.errors import UserError
 
 
@@ -21,9 +22,9 @@ def is_audio_name(name: str) -> bool:
 def resolve_paths(written: Sequence[str], folder: Path, allow_outside: bool, where: Path) -> tuple[Path, ...]:
     """The file of each path as written in the CSV `where`, taken from `folder`.
 
-    A Korean name composed (NFC) in the CSV and decomposed (NFD) on disk, or the reverse, is found. A file that doesn't exist
-    keeps its path: its clip gets the status `missing` when it is decoded. Unless `allow_outside`, an absolute path and one
-    that leads out of `folder` (by `..` or a symbolic link) raise UserError.
+    A Korean name composed (NFC) in the CSV and decomposed (NFD) on disk, or the reverse, is found, and so is one with invisible signs
+    on disk. A file that doesn't exist keeps its path: its clip gets the status `missing` when it is decoded. Unless `allow_outside`,
+    an absolute path and one that leads out of `folder` (by `..` or a symbolic link) raise UserError. `~` is the home folder.
     """
     finder = _Finder(folder)
     paths = [finder.find(text) for text in written]
@@ -65,24 +66,27 @@ class _Finder:
         for part in path.relative_to(path.anchor).parts:
             step = found / part
             if not os.path.lexists(step):
-                step = found / self._names_in(str(found)).get(unicodedata.normalize("NFC", part), part)
+                step = found / self._names_in(str(found)).get(_as_seen(part), part)
             found = step
         return found
 
     def _names_in(self, folder: str) -> dict[str, str]:
         if folder not in self.names:
             try:
-                self.names[folder] = {
-                    unicodedata.normalize("NFC", name): name for name in sorted(path.name for path in Path(folder).iterdir())
-                }
+                self.names[folder] = {_as_seen(name): name for name in sorted(path.name for path in Path(folder).iterdir())}
             except OSError:
                 self.names[folder] = {}
         return self.names[folder]
 
 
+def _as_seen(name: str) -> str:
+    return unicodedata.normalize("NFC", visible(name))
+
+
 def _slashes(text: str) -> str:
-    """Windows writes `.\\train\\a.wav`."""
-    return text.strip().replace("\\", "/")
+    """Windows writes `.\\train\\a.wav`. A home folder is an absolute path."""
+    text = text.strip().replace("\\", "/")
+    return str(Path(text).expanduser()) if text.startswith("~/") and "\0" not in text else text
 
 
 def _is_absolute(text: str) -> bool:

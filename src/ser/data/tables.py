@@ -6,23 +6,22 @@ clip store gives it the status `missing`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ser.config import DataConfig
-from ser.data.csv_input import CsvInput, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
+from ser.data.csv_input import CsvInput, as_text, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
 from ser.data.folders import audio_below, check_every_class_has_clips
-from ser.data.labels import EMOTIONS, canonical, describe_order, is_emotion, label_set
+from ser.data.label_column import OWN, read_labels
+from ser.data.labels import is_emotion
 from ser.data.paths import is_audio_name, resolve_paths
+from ser.data.sample_submission import Sample, read_sample
+from ser.data.speakers import known_speakers, read_speakers, speaker_column
+from ser.data.text_input import visible
 from ser.runtime.errors import UserError
-
-GENDERS = {"female": ("female", "f", "여성", "여"), "male": ("male", "m", "남성", "남")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +57,16 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set: training clips, and for a competition test clips and the sample submission (all columns as text).
+    """A data set: training clips, and for a competition test clips and the sample submission.
 
-    label_names are registry keys in label order; () when the clips have no labels. kind is competition, folders or csv.
+    label_names are registry keys (with data.labels own: names as they stand) in label order; () when the clips have no labels.
+    kind is competition, folders or csv.
     """
 
     label_names: tuple[str, ...]
     train: Table
     test: Table | None
-    sample: pd.DataFrame | None
+    sample: Sample | None
     root: Path
     kind: str
 
@@ -77,7 +77,7 @@ def read_dataset(config: DataConfig, need_labels: bool = True) -> Dataset:
     With need_labels=False a source without labels is fine (labels are then None); labels that are there are still read.
     Raises UserError for anything wrong with the tables.
     """
-    root = Path(config.root)
+    root = Path(config.root).expanduser()
     if not config.root.strip():
         raise UserError("data.root is empty. Give a competition folder, a folder with one subfolder per emotion, or a CSV.")
     if root.is_file():
@@ -133,13 +133,7 @@ def with_voices(table: Table, config: DataConfig) -> Table:
     """The table with the speakers (and genders) that `data.speakers` knows, where that is set; None for clips that aren't in it."""
     if config.speakers is None:
         return table
-    source = read_csv_input(Path(config.speakers))
-    ids = source.required("id")
-    speaker_of = dict(zip(ids, source.required("speaker"), strict=True))
-    gender_of = dict(zip(ids, map(partial(_gender, path=source.path), source.column("gender") or [""] * len(ids)), strict=True))
-    if not speaker_of.keys() & set(table.ids):
-        raise UserError(f"data.speakers: {source.path} has the ids {shown(ids)}, the clips {shown(table.ids)}: not one is the same.")
-    speakers, genders = (tuple(known.get(name) for name in table.ids) for known in (speaker_of, gender_of))
+    speakers, genders = known_speakers(Path(config.speakers).expanduser(), table.ids)
     return replace(table, speakers=speakers, genders=genders)
 
 
@@ -155,7 +149,7 @@ def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Data
     if (root / "test.csv").is_file():
         test = read_clips(root / "test.csv", config)
         if (root / "sample_submission.csv").is_file():
-            sample = _read_sample(root / "sample_submission.csv", test)
+            sample = read_sample(root / "sample_submission.csv", test.ids, label_names, "test.csv")
     return Dataset(label_names, replace(train, labels=labels), test, sample, root, "competition")
 
 
@@ -173,7 +167,11 @@ def _read_single_csv(path: Path, config: DataConfig, need_labels: bool) -> Datas
 
 def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels: bool) -> Dataset:
     """Clips are named by their path below the root, so that two files of one name in two folders stay two clips."""
-    folders = [name.split("/")[0] for name in clips]
+    ids = tuple(map(visible, clips))
+    if len(set(ids)) < len(ids):
+        twice = [name for name, clip in zip(ids, clips, strict=True) if name != clip]
+        raise UserError(f"{root}: file names that differ in nothing one can see: {shown(twice)}. Rename them.")
+    folders = [name.split("/")[0] for name in ids]
     outside = [name for name in clips if "/" not in name]
     if need_labels and outside:
         raise UserError(
@@ -181,11 +179,11 @@ def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels:
             "Put each clip in a folder named after its emotion, e.g. Angry/x.wav."
         )
     if need_labels:
-        check_every_class_has_clips(root, folders)
+        check_every_class_has_clips(root, [name.split("/")[0] for name in clips])
     labels, label_names = None, ()
-    if need_labels or not (outside or any(not is_emotion(folder) for folder in folders)):
-        labels, label_names = _read_labels(folders, config.labels, root, "folder")
-    train = with_transcripts(Table(tuple(clips), tuple(root / name for name in clips), labels), config)
+    if need_labels or not (outside or (any(not is_emotion(folder) for folder in folders) and config.labels != OWN)):
+        labels, label_names = read_labels(folders, config.labels, root, clips, "folder")
+    train = with_transcripts(Table(ids, tuple(root / name for name in clips), labels), config)
     return Dataset(label_names, _with_speakers(train, root, config), None, None, root, "folders")
 
 
@@ -199,117 +197,27 @@ def _read_clips(source: CsvInput, config: DataConfig) -> Table:
     if written is None and texts is None:
         source.required("path", "file_path")
     ids = source.column("id") or written or tuple(str(row) for row in range(1, len(source.rows) + 1))
-    check_ids(ids, source.path)
+    check_ids(ids, source)
     paths = () if written is None else resolve_paths(written, source.path.parent, config.allow_absolute_paths, source.path)
-    return Table(ids, paths, None, _speaker_column(source, ids), texts=texts)
+    return Table(ids, paths, None, speaker_column(source, ids), texts=texts and tuple(map(as_text, texts)))
 
 
 def _label_column(source: CsvInput, config: DataConfig, need_labels: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:
     cells = source.required("label", "emotion") if need_labels else source.column("label", "emotion")
     if cells is None or (not need_labels and all(map(is_missing, cells))):
         return None, ()
-    return _read_labels(cells, config.labels, source.path, "label")
-
-
-def _read_labels(cells: Sequence[str], labels: str, where: Path, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Integers (`3`, also `3.0`, as pandas writes them beside a missing value) or names, never both."""
-    empty = [f"row {row}" for row, cell in enumerate(cells, start=1) if is_missing(cell)]
-    if empty:
-        raise UserError(f"{where}: {count(empty, 'row')} without a label: {shown(empty)}. Fill them in or take the rows out.")
-    integers = [re.fullmatch(r"\s*([+-]?[0-9]{1,9})(\.0*)?\s*", cell) for cell in cells]
-    if all(integers):
-        names = label_set("competition6" if labels == "auto" else labels)
-        values = [int(match[1]) for match in integers]
-        wrong = sorted({value for value in values if not 0 <= value < len(names)})
-        if wrong:
-            raise UserError(f"{where}: {what} out of range: {shown(wrong)}. Allowed: {describe_order(names)}.")
-        return np.array(values, dtype=np.int64), names
-    if any(integers):
-        mixed = [cell for cell, match in zip(cells, integers, strict=True) if not match]
-        raise UserError(f"{where}: some labels are integers, others are not: {shown(dict.fromkeys(mixed))}. Use one kind.")
-    return _read_label_names(cells, labels, where, what)
-
-
-def _read_label_names(cells: Sequence[str], labels: str, where: Path, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    names = dict.fromkeys(cells)
-    unknown = [name for name in names if not is_emotion(name)]
-    if len(unknown) > 1:
-        raise UserError(
-            f"{where}: {count(unknown, what)} that name no emotion: {shown(unknown, 6)}. "
-            f"Known: {', '.join(EMOTIONS)}; their English and Korean names work too."
-        )
-    try:
-        keys = {name: canonical(name) for name in names}
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    found = set(keys.values())
-    label_names = tuple(key for key in EMOTIONS if key in found) if labels == "auto" else label_set(labels)
-    outside = [name for name, key in keys.items() if key not in label_names]
-    if outside:
-        raise UserError(
-            f"{where}: {count(outside, what)} outside the label set {labels}: {shown(outside, 6)}. "
-            f"It has {', '.join(label_names)}. Choose another with --data.labels, or auto."
-        )
-    return np.array([label_names.index(keys[cell]) for cell in cells], dtype=np.int64), label_names
+    return read_labels(cells, config.labels, source.path, [f"row {number}" for number in source.numbers])
 
 
 def _with_speakers(train: Table, folder: Path, config: DataConfig) -> Table:
     """Speakers from the CSV the user named, else train_speakers.csv in the data's folder, else the table's own column."""
-    path = Path(config.speakers) if config.speakers else folder / "train_speakers.csv"
+    path = Path(config.speakers).expanduser() if config.speakers else folder / "train_speakers.csv"
     if not path.is_file():
         if config.speakers:
             raise UserError(f"data.speakers: {path} is not a file. It must be a CSV `id,speaker`.")
         return train
-    source = read_csv_input(path)
-    ids = source.required("id")
-    check_ids(ids, path)
-    speaker_of = dict(zip(ids, source.required("speaker"), strict=True))
-    without = [name for name in train.ids if is_missing(speaker_of.get(name, ""))]
-    if without:
-        raise UserError(f"{path}: no speaker for {count(without, 'training clip')}: {shown(without)}. Every training clip needs one.")
-    genders = source.column("gender")
-    if genders is not None:
-        gender_of = dict(zip(ids, (_gender(cell, path) for cell in genders), strict=True))
-        genders = tuple(gender_of[name] for name in train.ids)
-    return replace(train, speakers=tuple(speaker_of[name] for name in train.ids), genders=genders)
-
-
-def _gender(cell: str, path: Path) -> str | None:
-    if is_missing(cell):
-        return None
-    for gender, names in GENDERS.items():
-        if cell.strip().casefold() in names:
-            return gender
-    known = [name for names in GENDERS.values() for name in names]
-    raise UserError(f"{path}: gender {shown([cell])}; allowed are {shown(known, len(known))}, or an empty cell.")
-
-
-def _speaker_column(source: CsvInput, ids: Sequence[str]) -> tuple[str, ...] | None:
-    speakers = source.column("speaker")
-    if speakers is None or all(map(is_missing, speakers)):
-        return None
-    without = [name for name, speaker in zip(ids, speakers, strict=True) if is_missing(speaker)]
-    if without:
-        raise UserError(
-            f"{source.path}: no speaker for {count(without, 'clip')}: {shown(without)}. "
-            "Fill in the column `speaker`, or leave it out altogether."
-        )
-    return speakers
-
-
-def _read_sample(path: Path, test: Table) -> pd.DataFrame:
-    source = read_csv_input(path)
-    ids = source.required("id")
-    source.required("label")
-    check_ids(ids, path)
-    in_sample, in_test = set(ids), set(test.ids)
-    missing = [name for name in test.ids if name not in in_sample]
-    extra = [name for name in ids if name not in in_test]
-    if missing or extra:
-        parts = [f"{count(missing, 'id')} of test.csv not in it ({shown(missing)})"] if missing else []
-        parts += [f"{count(extra, 'id')} not in test.csv ({shown(extra)})"] if extra else []
-        raise UserError(f"{path}: doesn't match test.csv: {', '.join(parts)}. Take both files from the same download.")
-    return pd.DataFrame(source.rows, columns=[name.strip().casefold() for name in source.header])
+    speakers, genders = read_speakers(path, train.ids)
+    return replace(train, speakers=speakers, genders=genders)
 
 
 def _no_data(root: Path) -> str:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ser.data.text_input import visible
+
 EMPTY = "empty_text"
 """Status of a text without a letter, digit or sign; it is never trained on as if it said nothing."""
 SILENCE = np.zeros(0, np.float32)
@@ -27,8 +29,8 @@ class Utterance(NamedTuple):
 
 
 def tidy(text: str) -> str:
-    """The text in composed form (NFC: macOS decomposes Hangul), runs of blanks and line ends as one blank."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """The text in composed form (NFC: macOS decomposes Hangul), runs of blanks and line ends as one blank, without invisible signs."""
+    return " ".join(unicodedata.normalize("NFC", visible(text)).split())
 
 
 def text_hash(text: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ser.config import build_parser, output_folder, parse
-from ser.data.csv_input import decode_text
+from ser.data.text_input import decode_text
 from ser.diary.shares import DEFAULT_MODEL, EMPTY_MESSAGE, Diary, plot_shares, read_diary
 from ser.report.tables import text_table, without_formulas
 from ser.runtime.errors import UserError, run_command

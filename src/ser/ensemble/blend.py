@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser.data.label_column import label_numbers
 from ser.ensemble.members import Members, read_members
 from ser.ensemble.methods import LEARNED, METHODS, fit_mean, nested_predictions, nesting_groups
 from ser.ensemble.page import write_blend_page
@@ -52,7 +53,7 @@ def blend_runs(
         test = fitted.predict(members.test)
         predicted = test.argmax(axis=1)
         table = make_submission(sample, members.test_ids, predicted, label_names)
-        test_scores = known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, test)
+        test_scores = known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, label_names, test)
     else:
         sample, predicted, test_scores = None, blended.argmax(axis=1), None
         columns = {f"p_{name}": blended[:, number] for number, name in enumerate(label_names)}
@@ -82,7 +83,7 @@ def blend_runs(
     return record
 
 
-def known_test_scores(path: Path, test_ids: Sequence[str], probabilities: np.ndarray) -> dict | None:
+def known_test_scores(path: Path, test_ids: Sequence[str], label_names: Sequence[str], probabilities: np.ndarray) -> dict | None:
     """Scores on the test clips where their labels are known: demo data keeps them in test_labels.csv; a competition doesn't."""
     if not path.is_file():
         return None
@@ -90,7 +91,7 @@ def known_test_scores(path: Path, test_ids: Sequence[str], probabilities: np.nda
     check_same_ids(table["id"], test_ids, str(path), "the test clips of the runs")
     table = table.set_index("id").loc[list(test_ids)]
     speakers = table["speaker"].tolist() if "speaker" in table else None
-    return scores(table["label"].astype(int).to_numpy(), probabilities, speakers)
+    return scores(label_numbers(table["label"], label_names, path), probabilities, speakers)
 
 
 def _out_of_fold(method: str, members: Members) -> tuple[np.ndarray, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ser.inference.runs import Run, check_same_ids, read_csv
+from ser.data.sample_submission import read_sample
+from ser.inference.runs import Run
 from ser.runtime.errors import UserError
-
-COLUMNS = ["id", "label"]
 
 
 def find_sample(runs: Sequence[Run], given: str | Path | None) -> Path:
@@ -38,33 +36,8 @@ def _data_root(config: Path) -> Path:
 
 
 def make_submission(sample: Path, test_ids: Sequence[str], predicted: np.ndarray, label_names: Sequence[str]) -> pd.DataFrame:
-    """The submission as a table `id,label`: the sample's ids in its order, labels as integers.
+    """The submission: the sample's ids in its order, its columns, and labels in the way it shows them (numbers, or names).
 
-    predicted: (M,) label numbers, one per test id. Where the sample shows label names instead of numbers, names are
-    written. Raises UserError when the sample's columns, ids or labels don't match.
+    predicted: (M,) label numbers, one per test id. Raises UserError when the sample's columns, ids or labels don't match.
     """
-    table = read_csv(sample)
-    if list(table.columns) != COLUMNS:
-        raise UserError(f"{sample} has the columns {', '.join(table.columns)}; a sample submission has id, label.")
-    if table["id"].duplicated().any():
-        raise UserError(f"{sample}: the id {table['id'][table['id'].duplicated()].iloc[0]} is there more than once.")
-    check_same_ids(table["id"], test_ids, str(sample), "the test clips of the runs")
-    numbers = predicted[pd.Index(test_ids).get_indexer(pd.Index(table["id"]))]
-    labels = np.asarray(label_names, dtype=object)[numbers] if _shows_names(table["label"], sample, label_names) else numbers
-    return pd.DataFrame({"id": table["id"], "label": labels})
-
-
-def _shows_names(shown: pd.Series, sample: Path, label_names: Sequence[str]) -> bool:
-    filled = {text.strip() for text in shown if text.strip()}
-    if all(re.fullmatch(r"-?[0-9]{1,9}", text) for text in filled):
-        out_of_range = [text for text in filled if not 0 <= int(text) < len(label_names)]
-        if out_of_range:
-            raise UserError(
-                f"{sample} shows the label {out_of_range[0]}, but the runs know 0 to {len(label_names) - 1} "
-                f"({', '.join(label_names)}). Is it the sample of another competition?"
-            )
-        return False
-    unknown = sorted(filled - set(label_names))
-    if unknown:
-        raise UserError(f"{sample} shows the label {unknown[0]!r}; the runs' labels are {', '.join(label_names)} (or their numbers).")
-    return True
+    return read_sample(sample, test_ids, label_names, "the test clips of the runs").filled(test_ids, predicted)

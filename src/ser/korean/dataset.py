@@ -37,8 +37,14 @@ def load_dataset_from_directory(directory: str | Path) -> tuple[list[str], list[
     return [str(path) for path in table.paths], [dataset.label_names[label] for label in table.labels]
 
 
+def as_list(given: Any) -> list:
+    """A single path or label, given where several are wanted, is a list of one and not of its letters."""
+    return [given] if isinstance(given, (str, Path)) else list(given)
+
+
 def write_clips(path: str | Path, paths: Sequence[str | Path], labels: Sequence[str], speakers: Sequence[str] | None = None) -> None:
     """Write a CSV `file_path,emotion[,speaker]` with absolute paths, which training and evaluation read. Raises UserError."""
+    paths, labels = as_list(paths), as_list(labels)
     for what, given in (("label", labels), ("speaker", labels if speakers is None else speakers)):
         if len(paths) != len(given):
             raise UserError(f"{len(paths)} paths and {len(given)} {what}s were given; one {what} per path is needed.")
@@ -76,6 +82,7 @@ class SpeechEmotionDataset(Dataset):
         seed: int = 0,
         cache: str = DataConfig.cache,
     ) -> None:
+        data_paths, labels = as_list(data_paths), as_list(labels)
         if len(data_paths) != len(labels):
             raise UserError(f"{len(data_paths)} paths and {len(labels)} labels were given; one label per path is needed.")
         self.paths, self.processor, self.seed, self.epoch = [str(path) for path in data_paths], processor, seed, 0

@@ -15,6 +15,7 @@ from ser.config import DataConfig
 from ser.data.labels import display_korean
 from ser.data.tables import read_paths
 from ser.inference.prediction import Predictor
+from ser.korean.dataset import as_list
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv, write_json
@@ -66,7 +67,7 @@ class InferenceEngine:
         self, paths: Iterable[str | Path], output: str | Path | None = None, speakers: Sequence[str | None] | None = None
     ) -> list[Prediction]:
         """Predict files; one prediction each, in the order given. output: a .csv or .json to write them to. speakers: one for each."""
-        paths = list(paths)
+        paths = as_list(paths)
         _check_output(output)
         bar = ProgressBar(self.stream(paths, speakers), "predicting", len(paths), unit="file")
         results = list(bar)
@@ -109,7 +110,7 @@ class InferenceEngine:
 
     def stream(self, paths: Iterable[str | Path], speakers: Sequence[str | None] | None = None) -> Iterator[Prediction]:
         """Predictions one after another, in the order of the paths, as they become known; memory doesn't grow with their number."""
-        paths = [Path(path) for path in paths]
+        paths = [Path(path) for path in as_list(paths)]
         if speakers is not None and len(speakers) != len(paths):
             raise UserError(f"{len(paths)} paths and {len(speakers)} speakers were given; one speaker (or None) per path is needed.")
         at_once = len(paths) if self.predictor.compares_clips else CLIPS_AT_ONCE

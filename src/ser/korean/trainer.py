@@ -11,7 +11,7 @@ import pandas as pd
 
 from ser.config import Config, build_parser, parse
 from ser.config.shipped import shipped_config
-from ser.korean.dataset import RECIPE, write_clips
+from ser.korean.dataset import RECIPE, as_list, write_clips
 from ser.korean.history import History, read_history
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, write_csv
@@ -62,13 +62,14 @@ class EmotionTrainer:
         """
         run = Path(self._config([]).run.output)
         clips, split = run.with_name(f"{run.name}.clips.csv"), run.with_name(f"{run.name}.folds.csv")
-        paths, labels = ([*part] for part in train_data)
+        paths, labels = map(as_list, train_data)
         given = ["--data.root", str(clips), "--data.allow_absolute_paths", "true"]
         if val_data is not None:
             if folds is not None:
                 raise UserError("val_data and folds were both given: with val_data there is one model, fold 0.")
-            fold_of = [1] * len(paths) + [0] * len(val_data[0])
-            paths, labels = [*paths, *val_data[0]], [*labels, *val_data[1]]
+            held_out, their_labels = map(as_list, val_data)
+            fold_of = [1] * len(paths) + [0] * len(held_out)
+            paths, labels = [*paths, *held_out], [*labels, *their_labels]
             write_csv(split, pd.DataFrame({"id": [str(Path(path).absolute()) for path in paths], "fold": fold_of}))
             given += ["--cv.file", str(split), "--cv.n", "2"]
             folds = [0]

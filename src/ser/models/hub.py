@@ -12,12 +12,14 @@ import os
 from pathlib import Path
 
 from ser.runtime.errors import UserError
+from ser.runtime.files import lfs_pointer
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "ser_model.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 # The hub's conversion bot opens this pull request on repositories that hold only pickled weights.
 _CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 _CONVERSION_BOT = "SFconvertbot"
@@ -36,7 +38,20 @@ def checkpoint_folder(name: str) -> Path:
         return folder
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name:
         raise UserError(f"model.name: given {name!r}; there is no such folder, and a hub name looks like facebook/wav2vec2-base.")
+    if not _valid_hub_name(name):
+        raise UserError(f"model.name: given {name!r}; there is no such folder, and a hub name looks like facebook/wav2vec2-base.")
     return _in_cache(name) or _from_hub(name)
+
+
+def _valid_hub_name(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def how_to_bring(name: str) -> str:
@@ -50,6 +65,8 @@ def how_to_bring(name: str) -> str:
 
 def _problem(folder: Path) -> str | None:
     """What keeps the folder from being a checkpoint, or None."""
+    if pointer := lfs_pointer(folder):
+        return pointer
     if not (folder / "config.json").is_file():
         runs = sorted(path.parent.name for path in folder.glob("fold_*/model"))
         if runs:
@@ -57,7 +74,9 @@ def _problem(folder: Path) -> str | None:
         return "config.json is missing. It should hold config.json, model.safetensors and preprocessor_config.json."
     if any(folder.glob("*.safetensors")):
         return None
-    pickled = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack") for path in sorted(folder.glob(pattern))]
+    if pointer := lfs_pointer(folder, PICKLED):
+        return pointer
+    pickled = [path.name for pattern in PICKLED for path in sorted(folder.glob(pattern))]
     if pickled:
         return (
             f"it holds {pickled[0]} but no model.safetensors, and only safetensors are opened here, because a pickled file can run code. "
@@ -92,7 +111,7 @@ def _all_parts(folder: Path) -> bool:
 
 def _from_hub(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     api = HfApi()
     try:
@@ -101,8 +120,6 @@ def _from_hub(name: str) -> Path:
         revision = _safetensors_revision(api, info)
         log.warning("Bringing %s from the hub.", name)
         return Path(snapshot_download(name, revision=revision, allow_patterns=[*FILES, *TOKENIZER_FILES]))
-    except HFValidationError as error:
-        raise UserError(f"model.name: given {name!r}; neither a folder nor a valid hub name ({error}).") from None
     except GatedRepoError:
         raise UserError(f"model.name: {name} is gated: accept its terms on the hub and log in with `hf auth login`.") from None
     except RepositoryNotFoundError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ser.config import ModelConfig
 from ser.models.base import FittedModel, Model, SerModel, read_card
 from ser.runtime.errors import UserError
+from ser.runtime.files import lfs_pointer
 
 __all__ = ["KINDS", "FittedModel", "Model", "SerModel", "build_model", "load_model", "model_class"]
 
@@ -55,6 +56,8 @@ def load_model(folder: str | Path) -> SerModel | FittedModel:
     """
     if str(folder).endswith(".onnx"):
         return import_module("ser.models.onnx").open_onnx(folder).eval()
+    if Path(folder).is_dir() and (pointer := lfs_pointer(Path(folder))):
+        raise UserError(f"{folder} is no usable checkpoint: {pointer}")
     if card := read_card(folder):
         model = _module(card["kind"]).load(Path(folder), card).eval()
         model.noise_reduction = bool(card.get("noise_reduction", False))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import resource
+import sys
 
 import torch
 from accelerate import Accelerator
@@ -10,9 +13,17 @@ from accelerate.state import AcceleratorState
 
 from ser.runtime.errors import UserError
 
+LAUNCHER = re.compile(
+    r"(LOCAL_|GROUP_|ROLE_|NODE_)?RANK|(LOCAL_|GROUP_|ROLE_)?WORLD_SIZE|MASTER_(ADDR|PORT)|(TORCHELASTIC|PMI|PMIX|OMPI|MV2|CCL|FSDP)_\w+"
+    r"|ACCELERATE_USE_(?!CPU)\w+"
+)
+"""What torchrun, accelerate and MPI leave in the environment: it would make accelerate wait for processes that never come."""
+COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS")
+
 
 def make_accelerator(precision: str) -> Accelerator:
     """Device and precision. auto is bf16 on a GPU that has it, else float32."""
+    work_alone()
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     if precision == "fp16" and not torch.cuda.is_available():
@@ -20,6 +31,16 @@ def make_accelerator(precision: str) -> Accelerator:
     # Accelerate keeps one state per process and refuses another precision (two runs in one notebook).
     AcceleratorState._reset_state()
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+
+
+def work_alone() -> None:
+    """Forget what a launcher left in the environment, with one line where it speaks of several processes: this is the only one."""
+    found = [name for name in os.environ if LAUNCHER.fullmatch(name)]
+    several = [f"{name}={os.environ[name]}" for name in COUNTS if os.environ.get(name, "1") != "1"]
+    if found and (several or "RANK" in found):
+        print(f"ignored a launcher's environment ({', '.join(several) or 'RANK'}): this command works in one process", file=sys.stderr)
+    for name in found:
+        del os.environ[name]
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from ser.runtime.startup import EXIT_KEYBOARD, INTERRUPTED, begin_command
+
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again and it goes on
 
@@ -24,6 +26,7 @@ def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None
 
     Exit codes: 0 done, 2 wrong input or a full or read-only disk, 75 interrupted (run again to go on).
     """
+    begin_command()
     try:
         main(sys.argv[1:] if argv is None else argv)
     except UserError as error:
@@ -31,7 +34,7 @@ def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None
     except Interrupted as stopped:
         _stop(f"stopped: {stopped}", EXIT_INTERRUPTED)
     except KeyboardInterrupt:
-        _stop("stopped: interrupted from the keyboard", 130)
+        _stop(INTERRUPTED, EXIT_KEYBOARD)
     except BrokenPipeError:  # `… | head` has read enough
         sys.stdout = None
         raise SystemExit(0) from None

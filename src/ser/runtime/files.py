@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pandas as pd
 LEFTOVER = re.compile(r"\..+\.(?:tmp|old)-(\d+)(?:\.\w+)?")
 """Names of half-written files and folders, and the process that wrote."""
 SETTLED_SECONDS = 60.0
+LFS_BYTES = 1024
 UMASK = os.umask(0)
 os.umask(UMASK)  # it can only be read by setting it
 
@@ -99,6 +100,14 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
 def read_json(path: str | Path) -> dict:
     """Read a JSON file written by `write_json`."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def lfs_pointer(folder: Path, patterns: Sequence[str] = ("*.json", "*.safetensors", "*.txt", "*.model")) -> str | None:
+    """What to do about such a file right in the folder that git-lfs has left as a pointer to its content; None where there is none."""
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        if path.is_file() and path.stat().st_size < LFS_BYTES and path.read_bytes().startswith(b"version https://git-lfs"):
+            return f"{path.name} is a git-lfs pointer of {path.stat().st_size} bytes: run `git lfs pull` where the folder came from."
+    return None
 
 
 def _plain(value: object) -> object:

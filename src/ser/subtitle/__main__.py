@@ -158,13 +158,14 @@ def _words(sound, arguments, cache: str) -> Transcript:
     return Transcript(tuple(Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, "") for start, end in spans))
 
 
-def _within(segments: list[Segment], seconds: float) -> Transcript:
+def _within(given: Transcript, seconds: float) -> Transcript:
     """Segments that begin after the film's end are dropped: they would never be seen."""
-    inside = tuple(segment for segment in segments if segment.start < seconds)
+    inside = tuple(segment for segment in given.segments if segment.start < seconds)
     if not inside:
-        raise UserError(f"the transcript begins at {segments[0].start:.1f} s, but the film ends at {seconds:.1f} s. Is it of another film?")
-    after = (Dropped(part.start, part.end, part.text, "after the film's end") for part in segments[len(inside) :])
-    return Transcript(inside, dropped=tuple(after))
+        begin = given.segments[0].start
+        raise UserError(f"the transcript begins at {begin:.1f} s, but the film ends at {seconds:.1f} s. Is it of another film?")
+    after = (Dropped(part.start, part.end, part.text, "after the film's end") for part in given.segments[len(inside) :])
+    return Transcript(inside, given.language, (*given.dropped, *after))
 
 
 def _report(base: Path, film: Path, sound, model: str, segments, transcript: Transcript, layout, broken, theme: Theme, config) -> None:

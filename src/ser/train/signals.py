@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
-from ser.runtime.errors import Interrupted, UserError
+from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError
 
 MARGIN_SECONDS = 10.0
 """Time kept back from the budget for the last checkpoint; more where checkpoints turn out to take longer."""
+STUCK_SECONDS = 60.0
+"""So long after a signal the process ends in any case; every file is written whole or not at all, so only the time is lost."""
 ECHO_SECONDS = 3.0
 """A signal so soon after the first is the same one, which reached the process on two ways (its group, and train.sh)."""
 
@@ -64,9 +68,11 @@ class Stopper:
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # nohup: the terminal's end is not to matter
             self._previous[number] = signal.signal(number, self._take)
+        self._guard = _Guard(lambda: max(STUCK_SECONDS, 3 * self.margin))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._guard.close()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -78,6 +84,54 @@ class Stopper:
         elif time.monotonic() - self._since > ECHO_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+class _Guard:
+    """Ends the process when a signal has no effect, because the work is stuck or waits in a library where Python can't hear it.
+
+    Python's own signal handlers run between two steps of the main thread only; the byte that it writes at once wakes this thread.
+    """
+
+    def __init__(self, patience: Callable[[], float]) -> None:
+        self._patience = patience
+        self._ear, self._mouth = socket.socketpair()
+        self._mouth.setblocking(False)
+        try:
+            self._before = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        except ValueError:  # not the main thread, which no signal reaches
+            self._before = -1
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def close(self) -> None:
+        with suppress(ValueError):
+            signal.set_wakeup_fd(self._before)
+        self._mouth.close()
+
+    def _listen(self) -> None:
+        first = None
+        with suppress(OSError):
+            while heard := self._ear.recv(1):
+                if heard[0] not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    continue
+                if first is None:
+                    first = time.monotonic()
+                    self._ear.settimeout(self._patience())
+                elif time.monotonic() - first > ECHO_SECONDS:
+                    self._ear.settimeout(1.0)  # if the handler can end the process, it does so before
+                    self._ear.recv(1)
+            return
+        if first is not None:
+            os.write(2, b"stopped: a signal came, and the work did not end by itself. Run the same command again to go on.\n")
+            os._exit(EXIT_INTERRUPTED)
+
+
+def _speak_for_nobody() -> None:
+    """In a child that was forked: its signals aren't its parent's."""
+    with suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_speak_for_nobody)
 
 
 def seconds_of(text: str) -> float:

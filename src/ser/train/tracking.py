@@ -182,6 +182,8 @@ atexit.register(wait_for_trackers)
 
 def _mode(mode: str) -> str:
     """auto leaves it to WANDB_MODE, and without that to whether there is an API key (which the other process looks up)."""
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on"):  # as transformers' Trainer reads it
+        return "disabled"
     wanted = os.environ.get("WANDB_MODE", "").lower()
     known = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
     return known.get(wanted, mode) if mode == "auto" else mode

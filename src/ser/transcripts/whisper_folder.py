@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from ser.runtime.errors import UserError
+from ser.runtime.files import lfs_pointer
 
 NEEDED = ("config.json", "model.bin", "tokenizer.json", "preprocessor_config.json")
 VOCABULARY = ("vocabulary.json", "vocabulary.txt")
@@ -36,6 +37,8 @@ def whisper_folder(name: str) -> Path:
 
 
 def _check_complete(folder: Path, name: str) -> None:
+    if pointer := lfs_pointer(folder, ("*.bin", "*.json", "*.txt")):
+        raise UserError(f"{name} is no whole faster-whisper model: {pointer}")
     missing = [file for file in NEEDED if not (folder / file).is_file()]
     if not any((folder / file).is_file() for file in VOCABULARY):
         missing.append(" or ".join(VOCABULARY))
