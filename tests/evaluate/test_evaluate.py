@@ -67,7 +67,16 @@ def test_the_command_writes_scores_tables_and_pictures(emotions, tmp_path, capsy
     output = tmp_path / "report"
     evaluate.main(["--model", str(model), "--data.root", str(emotions), "--output", str(output), "--data.cache", str(tmp_path / "cache")])
     told = capsys.readouterr().out
-    names = {"report.md", "report.json", "confusion.png", "classes.png", "reliability.png", "predictions.csv", "mistakes.csv"}
+    names = {
+        "report.html",
+        "report.md",
+        "report.json",
+        "confusion.png",
+        "classes.png",
+        "reliability.png",
+        "predictions.csv",
+        "mistakes.csv",
+    }
     assert {path.name for path in output.iterdir()} == names
     report, predictions = read_json(output / "report.json"), pd.read_csv(output / "predictions.csv")
     scores = report["scores"]
