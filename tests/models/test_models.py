@@ -9,8 +9,9 @@ from transformers import AutoModelForAudioClassification
 
 from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser.config import ModelConfig
+from ser.config.experiment import TAKES_TEXT
 from ser.data.utterance import Utterance
-from ser.models.registry import build_model
+from ser.models.registry import KINDS, build_model, model_class
 from ser.runtime.errors import UserError
 
 SCRATCH = {
@@ -299,3 +300,7 @@ def test_whisper_from_scratch_needs_no_checkpoint():
     assert logits(model, waves(1.0)).shape == (1, 6)
     with pytest.raises(UserError, match="max_source_positions"):
         build_model(ModelConfig(from_scratch=keys | {"max_source_positions": 40}, freeze="none"), LABELS, 2.0)
+
+
+def test_the_config_refuses_sound_settings_for_exactly_the_kinds_that_read():
+    assert set(TAKES_TEXT) == {kind for kind in KINDS if model_class(kind).takes != "audio"}
