@@ -134,10 +134,13 @@ class ModelConfig:
     """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
     from_scratch: dict[str, PlainValue] | None = None
     """Build the network from these transformers config keys (model_type and sizes) with random weights; needs no network."""
-    pooling: Literal["mean", "attentive"] = "mean"
-    """mean: the hub's own head (loads in transformers' pipeline). attentive: attentive statistics (loads through ser)."""
+    pooling: Literal["mean", "statistics", "attentive"] = "mean"
+    """Over a clip's own frames. mean: the hub's own head (loads in transformers' pipeline). statistics: mean and deviation; attentive:
+    attentive statistics (both load through ser). The first two start from the head that logistic regression finds on the encoder's
+    outputs, and a frozen encoder stays with it."""
     layer_weights: bool = False
-    """Learn a weighted sum over all hidden layers instead of using the last one."""
+    """All hidden layers instead of the last one. mean, attentive: a weighted sum, learned; a solved head chooses one layer to begin with.
+    statistics: side by side."""
     freeze: Literal["none", "feature_encoder", "encoder"] = "feature_encoder"
     """Which part keeps its weights: nothing, the convolutional feature encoder, or the whole encoder."""
     train_last_layers: PositiveInt | None = None
