@@ -21,9 +21,9 @@ from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_cli
 from ser.data.inputs import Store
 from ser.models.base import SerModel
 from ser.models.encoder.encoder import EncoderModel
-from ser.runtime.progress import ProgressBar
 from ser.models.encoder.heads import PooledHead
 from ser.models.encoder.states import hidden_states
+from ser.runtime.progress import ProgressBar
 
 FORMAT = 2  # raise it when what is kept of a clip changes
 GPU_BATCH = 16
