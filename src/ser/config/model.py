@@ -145,6 +145,11 @@ class ModelConfig:
     """Which part keeps its weights: nothing, the convolutional feature encoder, or the whole encoder."""
     train_last_layers: PositiveInt | None = None
     """Train only this many of the last transformer layers (and the head)."""
+    lora_rank: PositiveInt | None = None
+    """Train low-rank adapters of this rank in place of the encoder's weights (all layers, or the last model.train_last_layers); what is
+    saved has them merged."""
+    lora_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Linear modules of a layer that get an adapter, by the end of their names; fc1 and fc2 are Whisper's feed-forward network."""
     layer_drop: ClosedUnitInterval = 0.0
     """Probability of skipping a transformer layer in training."""
     mask_time_prob: ClosedUnitInterval = 0.05

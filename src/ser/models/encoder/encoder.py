@@ -34,6 +34,7 @@ from ser.models.encoder.frontends import (
     whisper_seconds,
 )
 from ser.models.encoder.heads import AttentiveHead, PooledHead
+from ser.models.encoder.lora import add_adapters, without_adapters
 from ser.models.encoder.reading import encoder_of, hub_network, random_network, read_network
 from ser.models.encoder.regularization import add_layer_drop, set_spec_augment, spec_augment
 from ser.models.encoder.states import hidden_states
@@ -104,9 +105,10 @@ class EncoderModel(SerModel):
         card = {"layer_weights": self.head.every_layer}
         if isinstance(self.frontend, LogMel):
             card["own_length"] = self.frontend.own_length
+        encoder = without_adapters(self.encoder)
         with quiet():
             self.extractor.save_pretrained(folder)
-            (hub_network(self.encoder, self.head) if self.opens_in_transformers else self.encoder).save_pretrained(folder)
+            (hub_network(encoder, self.head) if self.opens_in_transformers else encoder).save_pretrained(folder)
         if self.opens_in_transformers:
             return card | {"head": "mean", "how_to_load": _HOW_TO_LOAD[card.get("own_length", False)]}
         save_file({name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}, folder / HEAD_FILE)
@@ -146,6 +148,8 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
     else:
         extractor.return_attention_mask = takes_mask(hub_config)
     frozen = freeze(encoder, config)
+    if config.lora_rank is not None:
+        add_adapters(encoder, config.lora_rank, config.lora_modules, config.train_last_layers)
     if config.layer_weights and has_final_norm(encoder) and hub_config.model_type != "whisper":
         # The layers are summed before the final norm, which therefore takes no part.
         encoder.encoder.layer_norm.requires_grad_(False)

@@ -22,6 +22,7 @@ from ser.data.inputs import Store
 from ser.models.base import SerModel
 from ser.models.encoder.encoder import EncoderModel
 from ser.models.encoder.heads import PooledHead
+from ser.models.encoder.lora import without_adapters
 from ser.models.encoder.states import hidden_states
 from ser.runtime.progress import ProgressBar
 
@@ -146,7 +147,7 @@ def outputs_folder(model: EncoderModel, cache: Path, accelerator: Accelerator) -
         "all_layers": head.every_layer,
         "frontend": str(model.frontend),
     }
-    return cache / f"encoder-outputs-{hash_encoder(model.encoder, settings, accelerator)}"
+    return cache / f"encoder-outputs-{hash_encoder(without_adapters(model.encoder), settings, accelerator)}"
 
 
 def hash_encoder(encoder: PreTrainedModel, settings: dict, accelerator: Accelerator) -> str:
