@@ -89,7 +89,7 @@ def variants(keys: dict, device: torch.device) -> dict[str, Callable]:
     def ours(precision: torch.dtype | None, attention: str = "sdpa", **settings) -> tuple:
         model = build_model(ModelConfig(from_scratch=keys, mask_time_prob=0.05, layer_drop=0.0, **settings), LABELS, 30.0)
         if keys["model_type"] != "wavlm":  # WavLM has one attention only
-            model.network.set_attn_implementation(attention)
+            model.encoder.set_attn_implementation(attention)
         model = model.to(device).train()
         return model, lambda wave: model(input_values=wave), precision
 

@@ -136,7 +136,7 @@ def test_an_attention_kernel_on_the_hub_is_neither_fetched_nor_run(stranger, key
     """transformers would, where the package `kernels` is installed; without it, it raises ImportError."""
     change(stranger, "config.json", **{key: "stranger/kernel"})
     assert open_all_ways(stranger) == ["", "", ""]
-    assert load_model(stranger).network.config._attn_implementation == "sdpa"
+    assert load_model(stranger).encoder.config._attn_implementation == "sdpa"
 
 
 def test_an_adapter_beside_the_weights_does_not_lead_to_another_checkpoint(stranger):

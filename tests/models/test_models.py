@@ -11,6 +11,8 @@ from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser.config import ModelConfig
 from ser.config.experiment import TAKES_TEXT
 from ser.data.utterance import Utterance
+from ser.models.encoder.reading import hub_network
+from ser.models.encoder.states import hidden_states
 from ser.models.registry import KINDS, build_model, model_class
 from ser.runtime.errors import UserError
 
@@ -133,29 +135,27 @@ def test_head_of_an_earlier_fine_tuning_is_not_carried_over(tmp_path):
     for labels in (LABELS, LABELS[:4]):
         torch.manual_seed(5)
         model = build_model(ModelConfig(name=str(tmp_path / "earlier")), labels, 3.0)
-        assert model.network.classifier.weight.shape[0] == len(labels)
-        assert not torch.equal(model.network.projector.weight, earlier.network.projector.weight)
+        assert model.head.classifier.weight.shape[0] == len(labels)
+        assert not torch.equal(model.head.classifier.weight[:4], earlier.head.classifier.weight[:4])
 
 
 @pytest.mark.parametrize("kind", NAMED)
 def test_layer_weights_start_as_the_plain_mean_of_all_layers(tmp_path, kind):
-    """Compared with the hub's class given a checkpoint whose weights are all alike."""
+    """Compared with the hub's own network, whose forward is not ours."""
     folder = make_checkpoint(tmp_path, kind)
-    model = build_model(ModelConfig(name=str(folder), layer_weights=True), LABELS, 30.0).eval()
-    weights = model.network.layer_weights.softmax(0)
+    model = build_model(ModelConfig(name=str(folder), layer_weights=True), LABELS, 2.0).eval()
+    weights = model.head.layer_weights.softmax(0)
     assert len(weights) == 4
     assert torch.allclose(weights, torch.full((4,), 0.25))
 
-    clip = waves(1.0)
-    encoder = model.encoder
+    clip = waves(2.0)
     with torch.no_grad():
         batch = model.frontend.collate([model.frontend.prepare(Utterance(clip[0]))])
-        states = torch.stack(encoder(**batch, output_hidden_states=True).hidden_states).mean(0)
-        by_hand = model.network.classifier(model.network.projector(states).mean(1))
-    assert torch.allclose(logits(model, clip), by_hand, atol=1e-6)
+        theirs = hub_network(model.encoder, model.head)(**batch).logits
+    assert torch.allclose(logits(model, clip), theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attentive"])
+@pytest.mark.parametrize("pooling", ["mean", "statistics", "attentive"])
 @pytest.mark.parametrize("layer_weights", [False, True])
 @pytest.mark.parametrize("kind", NAMED)
 def test_groups_hold_every_trainable_parameter_once_and_each_gets_a_gradient(tmp_path, kind, layer_weights, pooling):
@@ -166,8 +166,9 @@ def test_groups_hold_every_trainable_parameter_once_and_each_gets_a_gradient(tmp
     assert sorted(names) == sorted(name for name, parameter in model.named_parameters() if parameter.requires_grad)
 
     in_head = {name.split(".")[1] for name, _ in groups["head"]}
-    options = {"layer_weights": layer_weights, "pooling": pooling == "attentive"}
-    expected = {"projector", "classifier"} | {part for part, on in options.items() if on}
+    attentive = pooling == "attentive"
+    options = {"layer_weights": layer_weights and pooling != "statistics", "pooling": attentive, "projector": attentive}
+    expected = {"classifier"} | {part for part, on in options.items() if on}
     assert in_head == expected
 
     model(**training_batch(model, 1.0, 1.6)).logsumexp(-1).sum().backward()
@@ -181,14 +182,14 @@ def test_head_dropout_acts_in_training_only_and_leaves_no_trace_in_the_weights()
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     model.encoder.eval()
-    plain = AutoModelForAudioClassification.from_config(model.network.config)
-    assert set(plain.state_dict()) == set(model.network.state_dict())
+    plain = AutoModelForAudioClassification.from_config(model.encoder.config)
+    assert set(plain.state_dict()) == set(hub_network(model.encoder, model.head).state_dict())
     batch = training_batch(model, 1.0)
     seen = []
-    model.network.classifier.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    model.network.classifier.train()
+    model.head.classifier.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    model.head.train()
     model(**batch)
-    model.network.classifier.eval()
+    model.head.eval()
     model(**batch)
     dropped, kept = seen
     zeros = dropped == 0
@@ -242,7 +243,7 @@ def test_certain_layer_drop_skips_every_layer_in_training_only(tmp_path, kind):
 
     def states():
         with torch.no_grad():
-            return model.encoder(**batch, output_hidden_states=True).hidden_states[:-1]  # Whisper's last one is normed
+            return hidden_states(model.encoder, batch, every_layer=True)[0][:-1]  # Whisper's last one is normed
 
     model.train()
     skipped = states()

@@ -12,6 +12,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser.config import ModelConfig
 from ser.data.utterance import Utterance
+from ser.models.encoder.reading import hub_network
 from ser.models.registry import build_model, load_model
 from ser.runtime.errors import UserError
 
@@ -33,7 +34,8 @@ def edit_json(path: Path, **changes) -> None:
 def test_saved_model_opens_in_the_pipeline_and_gives_the_same_probabilities(tmp_path, kind, layer_weights):
     model, folder = saved(tmp_path, kind, layer_weights=layer_weights)
     classify = pipeline("audio-classification", model=str(folder), device="cpu")
-    for clip in waves(0.7, 2.2):
+    # The pipeline appends silence for Whisper up to the longest clip it hears, on which the model was not trained.
+    for clip in waves(3.0) if kind == "whisper" else waves(0.7, 2.2):
         theirs = {answer["label"]: answer["score"] for answer in classify(clip, top_k=None)}
         ours = logits(model, [clip]).softmax(-1)[0]
         assert [theirs[label] for label in LABELS] == pytest.approx(ours.tolist(), abs=1e-6)
@@ -42,7 +44,7 @@ def test_saved_model_opens_in_the_pipeline_and_gives_the_same_probabilities(tmp_
 @pytest.mark.parametrize("kind", NAMED)
 def test_what_is_saved_is_what_save_pretrained_writes(tmp_path, kind):
     model, folder = saved(tmp_path, kind)
-    model.network.save_pretrained(tmp_path / "reference")
+    hub_network(model.encoder, model.head).save_pretrained(tmp_path / "reference")
     reference = {path.name for path in (tmp_path / "reference").iterdir()}
     assert {path.name for path in folder.iterdir()} == reference | {"preprocessor_config.json", "ser_model.json"}
     for name in reference:
@@ -50,7 +52,8 @@ def test_what_is_saved_is_what_save_pretrained_writes(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"layer_weights": True}, {"pooling": "attentive"}, {"pooling": "attentive", "layer_weights": True}]
+    "settings",
+    [{}, {"layer_weights": True}, {"pooling": "statistics"}, {"pooling": "attentive", "layer_weights": True}],
 )
 @pytest.mark.parametrize("kind", NAMED)
 def test_reopened_model_is_the_same_model(tmp_path, kind, settings):

@@ -134,14 +134,22 @@ class ModelConfig:
     """Hub name or local folder of any transformers audio encoder (Wav2Vec2, HuBERT, WavLM, data2vec-audio, Whisper, ...)."""
     from_scratch: dict[str, PlainValue] | None = None
     """Build the network from these transformers config keys (model_type and sizes) with random weights; needs no network."""
-    pooling: Literal["mean", "attentive"] = "mean"
-    """mean: the hub's own head (loads in transformers' pipeline). attentive: attentive statistics (loads through ser)."""
+    pooling: Literal["mean", "statistics", "attentive"] = "mean"
+    """Over a clip's own frames. mean: the hub's own head (loads in transformers' pipeline). statistics: mean and deviation; attentive:
+    attentive statistics (both load through ser). The first two start from the head that logistic regression finds on the encoder's
+    outputs, and a frozen encoder stays with it."""
     layer_weights: bool = False
-    """Learn a weighted sum over all hidden layers instead of using the last one."""
+    """All hidden layers instead of the last one. mean, attentive: a weighted sum, learned; a solved head chooses one layer to begin with.
+    statistics: side by side."""
     freeze: Literal["none", "feature_encoder", "encoder"] = "feature_encoder"
     """Which part keeps its weights: nothing, the convolutional feature encoder, or the whole encoder."""
     train_last_layers: PositiveInt | None = None
     """Train only this many of the last transformer layers (and the head)."""
+    lora_rank: PositiveInt | None = None
+    """Train low-rank adapters of this rank in place of the encoder's weights (all layers, or the last model.train_last_layers); what is
+    saved has them merged."""
+    lora_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Linear modules of a layer that get an adapter, by the end of their names; fc1 and fc2 are Whisper's feed-forward network."""
     layer_drop: ClosedUnitInterval = 0.0
     """Probability of skipping a transformer layer in training."""
     mask_time_prob: ClosedUnitInterval = 0.05

@@ -65,8 +65,8 @@ def write_onnx(model: SerModel, path: Path) -> None:
 
 
 def _free_sizes(batch: dict[str, torch.Tensor]) -> dict[str, dict[int, str]]:
-    """Names of the dimensions that may change: batch and length, except Whisper's spectrogram, whose length is fixed."""
-    return {name: {0: "batch"} if name == "input_features" else {0: "batch", 1: "length"} for name in batch}
+    """Names of the dimensions that may change: batch and length, which is the last of Whisper's spectrogram (batch, mel bins, length)."""
+    return {name: {0: "batch", 2 if name == "input_features" else 1: "length"} for name in batch}
 
 
 class _Positional(nn.Module):

@@ -84,7 +84,7 @@ def _header(source: Source, title: str, facts: Facts) -> dict:
 def _what_it_is(source: Source, model: SerModel) -> str:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     origin = f"fine-tuned from [{source.base}](https://huggingface.co/{source.base})" if source.base else "see Training"
-    kind = f"transformers {model.network.config.model_type} encoder" if model.kind == "encoder" else f"{model.kind} network"
+    kind = f"transformers {model.encoder.config.model_type} encoder" if model.kind == "encoder" else f"{model.kind} network"
     text = f"Recognises emotions in speech: {len(model.label_names)} labels, a {kind} of {parameters:,} parameters, {origin}."
     if source.fold is not None:
         text += f" These are the weights of fold {source.fold} of {source.folds} of the run `{source.run}`."
@@ -103,7 +103,7 @@ def _labels(model: SerModel) -> str:
 def _use(model: SerModel) -> str:
     lines = ["Audio is mono at 16 kHz. With the `ser` package, from any audio file, by torch or by onnxruntime:", ""]
     lines += ["    python -m ser.predict --model FOLDER clip.wav", "    python -m ser.predict --model FOLDER/model.onnx clip.wav"]
-    if model.kind == "encoder" and model.head is None:
+    if model.kind == "encoder" and model.opens_in_transformers:
         lines += ["", "With transformers alone:", "", '    pipeline("audio-classification", model="FOLDER")(wave)  # float32 at 16 kHz']
     inputs = ", ".join(f"`{name}`" for name in model.frontend.collate([model.frontend.prepare(Utterance(_SILENCE))]))
     lines += [

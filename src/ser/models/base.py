@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +61,8 @@ class FittedModel(ABC):
     by_epochs = uses_voices = compares_clips = exact_length = noise_reduction = False
     caveats: Sequence[str] = ()
     """What has to be said beside any score of this model."""
+    chosen: Mapping[str, object] = {}
+    """Settings that were chosen inside the training part, by name."""
 
     @abstractmethod
     def fit(self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> np.ndarray:

@@ -86,7 +86,7 @@ def frontend_as_json(frontend: Frontend) -> dict:
     if isinstance(frontend, Waveform):
         return {"kind": "waveform", **asdict(frontend)}
     if isinstance(frontend, LogMel):
-        return {"kind": "whisper", "extractor": json.loads(frontend.extractor.to_json_string())}
+        return {"kind": "whisper", "extractor": json.loads(frontend.extractor.to_json_string()), "own_length": frontend.own_length}
     if isinstance(frontend, FrameFrontend):
         plain = asdict(replace(frontend, standards=None))
         return {"kind": "frames", **plain, "standards": frontend.standards.as_json()}
@@ -101,7 +101,7 @@ def frontend_from_json(value: dict) -> Frontend:
     if value["kind"] == "whisper":
         from transformers import WhisperFeatureExtractor
 
-        return LogMel(WhisperFeatureExtractor(**settings["extractor"]))
+        return LogMel(WhisperFeatureExtractor(**settings["extractor"]), bool(settings.get("own_length", False)))
     if value["kind"] == "frames":
         parts = {"spectrum": Spectrum(**settings.pop("spectrum")), "standards": Standards.from_json(settings.pop("standards"))}
         return FrameFrontend(**settings, **parts)

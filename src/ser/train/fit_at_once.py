@@ -7,13 +7,13 @@ import time
 import numpy as np
 import torch
 
-from ser.models.registry import build_model
 from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
 from ser.scoring.metrics import quick_scores
 from ser.scoring.suspicions import chance_in_training
 from ser.train.artefacts import history_row, predict_test, timing_row, write_artefacts
 from ser.train.experiment import Experiment
+from ser.train.frozen import fitted_model
 from ser.train.signals import Stopper
 from ser.train.tracking import open_tracker
 
@@ -25,10 +25,9 @@ def fit_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
     train_rows = np.array(sorted(np.flatnonzero(run.folds != fold), key=lambda row: run.train.ids[row]))
     valid_rows = np.flatnonzero(run.folds == fold)
     labels = run.train.labels
-    model = build_model(config.model, run.label_names, config.data.max_seconds)
-    model.noise_reduction = config.data.noise_reduction
-    started = time.monotonic()
     seed = seed_of(config.run.seed, "fold", fold)
+    model = fitted_model(run, seed)
+    started = time.monotonic()
     on_train = quick_scores(
         labels[train_rows],
         model.fit(run.train_store, train_rows, labels[train_rows], seed, stopper.check),
@@ -49,6 +48,7 @@ def fit_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
         "chance": chance_in_training(labels[train_rows], "shuffled"),
         "train_accuracy": on_train["accuracy"],
         "caveats": model.caveats,
+        "chosen": model.chosen,
         "parameters": model.parameter_count,
         "trained_parameters": model.parameter_count,
     }

@@ -8,7 +8,7 @@ import numpy as np
 
 from ser.data.inputs import Store
 from ser.models.base import SerModel
-from ser.models.registry import build_model, model_class
+from ser.models.registry import build_model
 from ser.runtime.files import remove_leftovers
 from ser.runtime.progress import ProgressBar
 from ser.runtime.seeds import seed_of
@@ -17,7 +17,7 @@ from ser.train.artefacts import predict_test, write_artefacts
 from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import Experiment
 from ser.train.fit_at_once import fit_fold
-from ser.train.frozen import what_is_trained
+from ser.train.frozen import is_fitted_at_once, start_head, what_is_trained
 from ser.train.hooks import Tracking
 from ser.train.lock import only_process
 from ser.train.loop import Trainer, seed_everything
@@ -36,7 +36,7 @@ def train_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
     folder = run.folder / f"fold_{fold}"
     with only_process(folder):
         remove_leftovers(folder, alone=True)
-        if not model_class(run.config.model.kind).by_epochs:
+        if is_fitted_at_once(run.config):
             return fit_fold(run, fold, stopper)
         config = run.config
         data = FoldData(
@@ -55,6 +55,7 @@ def train_fold(run: Experiment, fold: int, stopper: Stopper) -> dict:
         checkpoints = Checkpoints(folder, run.fingerprints)
         with open_tracker(config, run.folder, f"fold_{fold}", "fold") as tracker:
             title = f"fold {fold} of {config.cv.n}"
+            start_head(run, model, data.train_rows, data.seed, stopper)
             trained, data.store, test_store = what_is_trained(run, model, stopper)
             trainer = Trainer(trained, data, config, checkpoints, stopper, (Tracking(tracker),), title)
             progress = trainer.fit()

@@ -10,11 +10,50 @@ from accelerate.utils import release_memory
 from ser.config import Config
 from ser.data.augmentation import Augmenter
 from ser.data.inputs import Store
-from ser.models.base import SerModel
+from ser.models.base import FittedModel, SerModel
+from ser.models.registry import build_model, model_class
 from ser.runtime.device import make_accelerator
 from ser.runtime.progress import say
+from ser.runtime.seeds import seed_of
 from ser.train.experiment import Experiment
+from ser.train.loop import seed_everything
 from ser.train.signals import Stopper
+
+
+def is_fitted_at_once(config: Config) -> bool:
+    """Whether training is one step: kinds without epochs, and a frozen encoder whose head is solved on what never changes."""
+    if not model_class(config.model.kind).by_epochs:
+        return True
+    own = config.model
+    return own.kind == "encoder" and own.freeze == "encoder" and own.pooling != "attentive" and _what_changes_clips(config) is None
+
+
+def fitted_model(run: Experiment, seed: int) -> FittedModel:
+    """A model of which `is_fitted_at_once` is true: it has `fit` and `predict`. seed: of the fold."""
+    config = run.config
+    seed_everything(seed_of(seed, "weights"))
+    model = build_model(config.model, run.label_names, config.data.max_seconds)
+    model.noise_reduction = config.data.noise_reduction
+    if config.model.kind != "encoder":
+        return model
+    from ser.models.encoder.solving import SolvedEncoder
+
+    return SolvedEncoder(model, Path(config.data.cache), make_accelerator(config.train.precision), config.train.class_weights == "balanced")
+
+
+def start_head(run: Experiment, model: SerModel, rows: np.ndarray, seed: int, stopper: Stopper) -> None:
+    """Fine-tuning of a pretrained encoder starts from the head that fits its outputs (LP-FT, Kumar et al. 2022, arXiv 2202.10054).
+
+    rows: of the training part. A checkpoint that is restored afterwards brings the head as far as it came.
+    """
+    config = run.config
+    if config.model.kind != "encoder" or config.model.pooling == "attentive":
+        return
+    from ser.models.encoder.solving import outputs_of, solve_head
+
+    accelerator = make_accelerator(config.train.precision)
+    outputs = outputs_of(model, run.train_store, Path(config.data.cache), accelerator, "training clips", stopper.check)
+    solve_head(model, outputs, rows, run.train.labels[rows], config.train.class_weights == "balanced", seed)
 
 
 def what_is_trained(run: Experiment, model: SerModel, stopper: Stopper) -> tuple[SerModel, Store, Store | None]:
@@ -30,16 +69,12 @@ def what_is_trained(run: Experiment, model: SerModel, stopper: Stopper) -> tuple
     if changes := _what_changes_clips(run.config):
         say(f"the frozen encoder runs in every epoch, because {changes} changes the clips; without, its outputs would be cached.")
         return model, run.train_store, run.test_store
-    from ser.models.encoder.frozen_outputs import FrozenHead, cached_outputs, outputs_folder
+    from ser.models.encoder.frozen_outputs import FrozenHead
+    from ser.models.encoder.solving import outputs_of
 
-    accelerator = make_accelerator(run.config.train.precision)
-    folder = outputs_folder(model, Path(run.config.data.cache), accelerator)
-    everything = np.arange(len(run.train))
-    train = cached_outputs(model, run.train_store, everything, folder, accelerator, "training clips", stopper.check)
-    test = None
-    if run.test_store is not None:
-        usable = np.flatnonzero(run.test_store.usable)
-        test = cached_outputs(model, run.test_store, usable, folder, accelerator, "test clips", stopper.check)
+    accelerator, cache = make_accelerator(run.config.train.precision), Path(run.config.data.cache)
+    train = outputs_of(model, run.train_store, cache, accelerator, "training clips", stopper.check)
+    test = None if run.test_store is None else outputs_of(model, run.test_store, cache, accelerator, "test clips", stopper.check)
     return FrozenHead(model), train, test
 
 

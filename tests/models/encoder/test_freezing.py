@@ -78,10 +78,7 @@ def test_train_last_layers_moves_those_layers_and_the_norm_after_them(tmp_path, 
         wanted |= {id(parameter) for parameter in stack.layer_norm.parameters()}
     expected = {name for name, parameter in model.named_parameters() if id(parameter) in wanted} & encoder_names(model)
     assert moved(model) & encoder_names(model) == expected
-    assert {name for name, _ in model.parameter_groups()["head"]} == {f"network.{part}" for part in HEAD}
-
-
-HEAD = ("projector.weight", "projector.bias", "classifier.weight", "classifier.bias")
+    assert {name for name, _ in model.parameter_groups()["head"]} == {"head.classifier.weight", "head.classifier.bias"}
 
 
 @pytest.mark.parametrize("kind", NAMED)
@@ -90,7 +87,7 @@ def test_frozen_parts_stay_in_eval_mode_and_record_no_gradient(tmp_path, kind, s
     model = build(tmp_path, kind, layer_drop=0.5, **settings)
     frozen = [module for part in model.frozen() for module in part.modules()]
     assert frozen and not any(module.training for module in frozen)
-    assert model.network.classifier.training
+    assert model.head.classifier.training
     recorded = []
     for module in frozen:
         module.register_forward_hook(lambda module, inputs, output: recorded.append(_requires_grad(output)))

@@ -36,12 +36,12 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def computed(monkeypatch):
-    """The lengths of the clips that went through an encoder."""
+    """The lengths of the clips that went through an encoder for the cache."""
     lengths, outputs = [], frozen_outputs._outputs
 
-    def counted(model, clip, accelerator):
-        lengths.append(len(clip.samples))
-        return outputs(model, clip, accelerator)
+    def counted(model, store, rows, accelerator):
+        lengths.extend(store.frames[rows].tolist())
+        return outputs(model, store, rows, accelerator)
 
     monkeypatch.setattr(frozen_outputs, "_outputs", counted)
     return lengths
@@ -51,7 +51,7 @@ def model_of(tmp_path, kind, **settings):
     folder = make_checkpoint(tmp_path / kind, kind)
     torch.manual_seed(0)  # a head whose answers differ enough to be compared
     model = build_model(ModelConfig(name=str(folder), freeze="encoder", head_dropout=0.3, **settings), LABELS, 4.0).eval()
-    (model.network if model.head is None else model.head).classifier.weight.data *= 50
+    model.head.classifier.weight.data *= 50
     return model
 
 
@@ -61,12 +61,12 @@ def outputs_of(model, store, cache):
 
 
 @pytest.mark.parametrize("layer_weights", [False, True])
-@pytest.mark.parametrize("pooling", ["mean", "attentive"])
+@pytest.mark.parametrize("pooling", ["mean", "statistics", "attentive"])
 @pytest.mark.parametrize("kind", NAMED)
 def test_head_on_cached_outputs_gives_the_models_own_logits(tmp_path, store, kind, pooling, layer_weights):
     model = model_of(tmp_path, kind, pooling=pooling, layer_weights=layer_weights)
-    if layer_weights:  # equal weights would hide a wrong order of the layers
-        weights = model.network.layer_weights if model.head is None else model.head.layer_weights
+    if layer_weights and pooling != "statistics":  # equal weights would hide a wrong order of the layers
+        weights = model.head.layer_weights
         weights.data = torch.linspace(-1, 2, len(weights))
     outputs, head = outputs_of(model, store, tmp_path / "cache"), FrozenHead(model).eval()
     alone = torch.cat([logits(model, [store[row].samples]) for row in range(len(store))])
@@ -76,7 +76,7 @@ def test_head_on_cached_outputs_gives_the_models_own_logits(tmp_path, store, kin
     # Measured by how much clips differ: a random head may answer nearly the same to all. Frames are kept in half precision.
     spread = (alone - alone.mean(0)).abs().max()
     assert spread > 1e-3
-    assert (together - alone).abs().max() < spread * (1e-3 if pooling == "mean" else 5e-2)
+    assert (together - alone).abs().max() < spread * (5e-2 if pooling == "attentive" else 1e-3)
 
 
 def test_dropout_and_training_mode_are_the_models_own(tmp_path, store):
@@ -152,13 +152,13 @@ def test_a_run_encodes_each_clip_once_and_saves_the_whole_model(data, checkpoint
     before = load_file(checkpoint / "model.safetensors")
     after = load_file(run / "fold_0" / "model" / "model.safetensors")
     assert all(torch.equal(after[f"wav2vec2.{name}"], tensor) for name, tensor in before.items())
-    assert (after["layer_weights"] - 1 / len(after["layer_weights"])).abs().max() > 0, "the head was trained"
+    assert after["layer_weights"].softmax(0).max() > 0.99, "a layer was chosen"
 
 
 def test_augmentation_keeps_the_encoder_in_the_loop_and_says_so(data, checkpoint, tmp_path, computed, capsys):
     path = config_of(tmp_path, data, checkpoint, augment={"gain": {"p": 1.0}})
     train.main(["--config", str(path), "--folds", "0", "--train.epochs", "1"])
-    assert computed == []
+    assert len(computed) == 24, "once, for the head to start from"
     assert "the frozen encoder runs in every epoch, because augment changes the clips" in capsys.readouterr().out
 
 
@@ -172,7 +172,7 @@ def test_a_run_stopped_while_encoding_ends_byte_identical(data, checkpoint, tmp_
 
         def stop_at_the_second_file(stopper):
             calls.append(stopper)
-            if len(calls) > 4:
+            if len(calls) > 1:
                 raise Interrupted("enough")
 
         patch.setattr(Stopper, "check", stop_at_the_second_file)

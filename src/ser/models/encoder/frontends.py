@@ -1,7 +1,7 @@
 """From waves to what a transformers encoder takes; the same maths as the checkpoint's own feature extractor.
 
-Two kinds of input exist: the wave itself (Wav2Vec2, HuBERT, WavLM, data2vec, ...) and a log-mel spectrogram of fixed
-length (Whisper). Both frontends work clip by clip, so neighbours in a batch can't change a clip's features.
+Two kinds of input exist: the wave itself (Wav2Vec2, HuBERT, WavLM, data2vec, ...) and a log-mel spectrogram (Whisper). Both
+frontends work clip by clip, so neighbours in a batch can't change a clip's features.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WHISPER_POSITIONS_PER_SECOND = 50  # a mel frame every 10 ms, halved by the second convolution
+SAMPLES_PER_POSITION = SAMPLE_RATE // WHISPER_POSITIONS_PER_SECOND
 
 # Encoders where a masked, padded clip gives the same as the clip alone: one positional convolution over zeroed padding.
 # data2vec-audio stacks five of them with norms between, which let padding leak into the last frames of a clip.
@@ -65,19 +66,28 @@ class Waveform:
 
 @dataclass(frozen=True)
 class LogMel:
-    """Log-mel spectrogram of Whisper's own extractor, padded with silence to its fixed length."""
+    """Log-mel spectrogram of Whisper's own extractor."""
 
     extractor: WhisperFeatureExtractor
+    own_length: bool = True
+    """On the clip's own length; else padded with silence to the extractor's `chunk_length`, as classifiers from elsewhere were trained."""
 
     def prepare(self, clip: Utterance) -> np.ndarray:
-        """Samples (T,) -> (frames, mel bins) float32; cut or padded to the extractor's `chunk_length` seconds."""
-        wave = np.asarray(clip.samples, dtype=np.float32)
-        mel = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]
+        """Samples (T,) -> (frames, mel bins) float32, an even number of frames; cut to the extractor's `chunk_length` seconds."""
+        wave = np.asarray(clip.samples, dtype=np.float32)[: self.extractor.n_samples]
+        if self.own_length:
+            wave = np.pad(wave, (0, max(SAMPLES_PER_POSITION, len(wave) + -len(wave) % SAMPLES_PER_POSITION) - len(wave)))
+        padding = "do_not_pad" if self.own_length else "max_length"
+        mel = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="np", padding=padding)["input_features"][0]
         return np.ascontiguousarray(mel.T)
 
     def collate(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        """`input_features` (B, mel bins, frames)."""
-        return {"input_features": torch.from_numpy(np.stack(clips)).transpose(1, 2).contiguous()}
+        """`input_features` (B, mel bins, frames), padded with zeros, and `attention_mask` (B, frames)."""
+        lengths = torch.tensor([len(clip) for clip in clips])
+        features = torch.zeros(len(clips), clips[0].shape[1], int(lengths.max()))
+        for row, clip in zip(features, clips, strict=True):
+            row[:, : len(clip)] = torch.from_numpy(clip.T)
+        return {"input_features": features, "attention_mask": (torch.arange(features.shape[2]) < lengths[:, None]).long()}
 
 
 def takes_mask(config: PreTrainedConfig) -> bool:

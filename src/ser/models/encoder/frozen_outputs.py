@@ -1,8 +1,7 @@
-"""A frozen encoder's outputs, computed once per clip and kept on disk, and the head that is trained on them in its place.
+"""An encoder's outputs, computed once per clip and kept on disk: what a head is solved on, or trained on where the encoder is frozen.
 
-An epoch then costs what the head costs. Kept is no more than the head needs: where it averages over time before anything else (the
-hub's head, whose projection is linear), the mean of each layer; where it attends to frames, the frames. Each clip goes through the
-encoder alone, so its outputs don't depend on its neighbours or on padding.
+An epoch then costs what the head costs. Kept is no more than the head needs: where it pools over time before anything else, what it
+pools of each layer; where it attends to frames, the frames.
 """
 
 from __future__ import annotations
@@ -17,15 +16,20 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
+from ser.data.batches import prediction_batches
 from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
 from ser.data.inputs import Store
-from ser.data.utterance import Utterance
 from ser.models.base import SerModel
 from ser.models.encoder.encoder import EncoderModel
+from ser.models.encoder.heads import PooledHead
+from ser.models.encoder.lora import without_adapters
+from ser.models.encoder.states import hidden_states
 from ser.runtime.progress import ProgressBar
 
-FORMAT = 1  # raise it when what is kept of a clip changes
-_NO_MATTER = ("_name_or_path", "id2label", "label2id", "problem_type", "transformers_version")
+FORMAT = 2  # raise it when what is kept of a clip changes
+GPU_BATCH = 16
+_OF_THE_HEAD = ("id2label", "label2id", "problem_type", "classifier_proj_size", "use_weighted_layer_sum")
+_NO_MATTER = ("_name_or_path", "transformers_version", *_OF_THE_HEAD)
 
 
 class OutputStore:
@@ -33,10 +37,14 @@ class OutputStore:
 
     def __init__(self, store: Store, files: dict[str, Path]):
         self.hashes = store.report["audio_hash"].tolist()
-        self.frames, self.files, self.longest = store.frames, files, store.longest
+        self.frames, self.files, self.longest, self.speakers = store.frames, files, store.longest, store.speakers
 
     def __getitem__(self, row: int) -> np.ndarray:
         return read_clip(self.files[self.hashes[row]], self.hashes[row])["outputs"].astype(np.float32, copy=False)
+
+    def rows(self, rows: np.ndarray) -> np.ndarray:
+        """Outputs of pooling heads, (clips, layers, size)."""
+        return np.stack([self[int(row)] for row in rows])
 
 
 class OutputFrontend:
@@ -58,22 +66,18 @@ class OutputFrontend:
 
 
 class FrozenHead(SerModel):
-    """The head of an encoder model, the same modules: what is trained here is trained there."""
+    """The head of an encoder model, the same module: what is trained here is trained there."""
 
     def __init__(self, model: EncoderModel):
         super().__init__("frozen_head", model.label_names, model.max_seconds, exact_length=False)
         self.frontend = OutputFrontend()
         self.head = model.head
-        if model.head is None:
-            self.projector, self.classifier = model.network.projector, model.network.classifier
-            self.layer_weights = model.network.layer_weights if model.network.config.use_weighted_layer_sum else None
 
     def forward(self, outputs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (B, n_labels) from what the frontend's `collate` returns."""
-        if self.head is not None:
-            return self.head(outputs.unbind(1), mask).float()
-        mean = outputs[:, -1] if self.layer_weights is None else (outputs * self.layer_weights.softmax(-1)[:, None]).sum(1)
-        return self.classifier(self.projector(mean)).float()
+        if isinstance(self.head, PooledHead):
+            return self.head.classify(outputs).float()
+        return self.head(outputs.unbind(1), mask).float()
 
     def _write(self, folder: Path) -> dict:
         raise TypeError("a head is saved with its encoder, by the model it belongs to")
@@ -92,16 +96,16 @@ def cached_outputs(
 
     after_file: called whenever some more of it is on disk; may raise to leave the rest for the next time.
     """
-    hashes = store.report["audio_hash"].to_numpy()[rows].tolist()
-    files = find_clips(folder, hashes)
-    missing = {name: int(row) for name, row in sorted(zip(hashes, rows, strict=True)) if name not in files}  # equal audio once
+    hashes = store.report["audio_hash"].to_numpy()
+    files = find_clips(folder, hashes[rows].tolist())
+    missing = {hashes[row]: row for row in rows if hashes[row] not in files}  # equal audio once
     if missing:
         model.to(accelerator.device).eval()
         with ProgressBar(total=len(missing), what=f"encoder outputs of {title}") as bar:
-            names = list(missing)
-            for start in range(0, len(names), CLIPS_PER_FILE):
-                part = names[start : start + CLIPS_PER_FILE]
-                write_clips(folder, {name: {"outputs": _outputs(model, store[missing[name]], accelerator)} for name in part})
+            by_length = sorted(missing.values(), key=lambda row: (store.frames[row], hashes[row]))
+            for start in range(0, len(by_length), CLIPS_PER_FILE):
+                part = np.array(by_length[start : start + CLIPS_PER_FILE])
+                write_clips(folder, _outputs(model, store, part, accelerator))
                 bar.update(len(part))
                 after_file()
         files |= find_clips(folder, missing)
@@ -109,30 +113,41 @@ def cached_outputs(
 
 
 @torch.inference_mode()
-def _outputs(model: EncoderModel, clip: Utterance, accelerator: Accelerator) -> np.ndarray:
-    batch = {name: value.to(accelerator.device) for name, value in model.frontend.collate([model.frontend.prepare(clip)]).items()}
-    with accelerator.autocast():
-        outputs = model.encoder(**batch, output_hidden_states=_all_layers(model))
-    states = outputs.hidden_states if _all_layers(model) else (outputs.last_hidden_state,)
-    states = torch.cat(states).float()
-    if model.head is None:
-        return states.mean(1).cpu().numpy()
-    return states.half().cpu().numpy()  # frames are many
+def _outputs(model: EncoderModel, store: Store, rows: np.ndarray, accelerator: Accelerator) -> dict[str, dict[str, np.ndarray]]:
+    """What is kept of the clips of these rows, by the hash of their sound.
+
+    On a CPU each clip goes alone: it is as fast, and an interruption can't change which clips share a batch, and with it the last digit.
+    """
+    kept, hashes = {}, store.report["audio_hash"]
+    size = 1 if accelerator.device.type == "cpu" else GPU_BATCH
+    for batch_rows in prediction_batches(store.frames, rows, size, model.exact_length):
+        batch = model.frontend.collate([model.frontend.prepare(store[row]) for row in batch_rows])
+        batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+        with accelerator.autocast():
+            states, mask = hidden_states(model.encoder, batch, model.head.every_layer)
+        for place, row in enumerate(batch_rows):
+            own = tuple(state[place : place + 1] for state in states)
+            kept[hashes[row]] = {"outputs": _kept(model, own, None if mask is None else mask[place : place + 1])}
+    return kept
 
 
-def _all_layers(model: EncoderModel) -> bool:
-    return bool(model.network.config.use_weighted_layer_sum) if model.head is None else model.head.layer_weights is not None
+def _kept(model: EncoderModel, states: tuple[torch.Tensor, ...], mask: torch.Tensor | None) -> np.ndarray:
+    if isinstance(model.head, PooledHead):
+        return model.head.pool(states, mask)[0].cpu().numpy()
+    frames = torch.cat(states)
+    return (frames if mask is None else frames[:, mask[0]]).half().cpu().numpy()  # frames are many
 
 
 def outputs_folder(model: EncoderModel, cache: Path, accelerator: Accelerator) -> Path:
     """The folder for this encoder's outputs: its name holds a hash of all they depend on besides a clip's samples."""
+    head = model.head
     settings = {
         "format": FORMAT,
-        "kept": "means" if model.head is None else "frames",
-        "all_layers": _all_layers(model),
+        "kept": ("means and deviations" if head.deviation else "means") if isinstance(head, PooledHead) else "frames",
+        "all_layers": head.every_layer,
         "frontend": str(model.frontend),
     }
-    return cache / f"encoder-outputs-{hash_encoder(model.encoder, settings, accelerator)}"
+    return cache / f"encoder-outputs-{hash_encoder(without_adapters(model.encoder), settings, accelerator)}"
 
 
 def hash_encoder(encoder: PreTrainedModel, settings: dict, accelerator: Accelerator) -> str:

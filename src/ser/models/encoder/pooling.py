@@ -1,10 +1,22 @@
-"""Attentive statistics pooling and the head built on it."""
+"""From frames to one vector a clip: means, deviations and attentive statistics over the clip's own frames."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+
+
+def mean_over_time(frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """(B, T, D) and a boolean mask (B, T), true for real frames -> (B, D) in float32."""
+    if mask is None:
+        return frames.float().mean(dim=1)
+    weights = mask.unsqueeze(-1).float()
+    return (frames.float() * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def deviation_over_time(frames: torch.Tensor, mean: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """The standard deviation that belongs to `mean_over_time`."""
+    return mean_over_time((frames.float() - mean.unsqueeze(1)) ** 2, mask).clamp(min=1e-10).sqrt()
 
 
 class AttentiveStatistics(nn.Module):
@@ -27,30 +39,3 @@ class AttentiveStatistics(nn.Module):
         mean = (weights * frames).sum(dim=1)
         variance = (weights * (frames - mean.unsqueeze(1)) ** 2).sum(dim=1)
         return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=-1)
-
-
-class AttentiveHead(nn.Module):
-    """Hidden states of an encoder -> logits: layer weights (optional), projection, attentive statistics, classifier."""
-
-    def __init__(self, hidden_size: int, labels: int, layers: int | None, dropout: float = 0.0, projection: int = 256):
-        super().__init__()
-        # Zeros become equal weights in the softmax: training starts from the plain mean of the layers.
-        self.layer_weights = nn.Parameter(torch.zeros(layers)) if layers else None
-        self.projector = nn.Linear(hidden_size, projection)
-        self.pooling = AttentiveStatistics(projection)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(2 * projection, labels)
-
-    def forward(self, hidden_states: tuple[torch.Tensor, ...], mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Hidden states, each (B, T, D), and a boolean mask (B, T) -> logits (B, labels).
-
-        With layer weights every layer counts, normalised first, since the late layers of pre-norm encoders are many times
-        larger than the early ones; without them only the last one given is used.
-        """
-        if self.layer_weights is None:
-            frames = hidden_states[-1]
-        else:
-            weights = self.layer_weights.softmax(dim=-1)
-            size = hidden_states[0].shape[-1:]
-            frames = sum(weight * F.layer_norm(state, size) for weight, state in zip(weights, hidden_states, strict=True))
-        return self.classifier(self.dropout(self.pooling(self.projector(frames), mask)))

@@ -62,7 +62,11 @@ def spec_augment(encoder: PreTrainedModel, batch: dict[str, torch.Tensor]) -> It
     if not encoder.training:
         yield batch
     elif config.model_type == "whisper":
-        yield batch | {"input_features": WhisperModel._mask_input_features(encoder, batch["input_features"].clone())}
+        if batch["input_features"].shape[-1] < config.mask_time_length:
+            yield batch
+        else:
+            features, real = batch["input_features"].clone(), batch["attention_mask"]
+            yield batch | {"input_features": WhisperModel._mask_input_features(encoder, features, real)}
     else:
         frames = int(encoder._get_feat_extract_output_lengths(batch["input_values"].shape[-1]))
         wanted = getattr(config, "apply_spec_augment", True)

@@ -1,0 +1,120 @@
+"""The linear head of an encoder, solved instead of trained: logistic regression on standardised pooled features.
+
+Pooled features of a pretrained encoder have a mean many times their deviation; a linear layer under AdamW hardly moves on them.
+Standardised, the problem is convex and small, and L-BFGS is at its end in a second. Which layer and how much regularisation suit is
+asked of the training part alone, by an inner cross-validation over speakers where they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+INNER_FOLDS = 4
+FREEDOMS = (0.003, 0.01, 0.03, 0.1)
+"""Inverse strengths of the L2 penalty that are tried."""
+FIRST_FREEDOM = 0.01
+"""With which layers are compared."""
+AS_GOOD = 0.01
+"""Log-likelihood a clip: the freest head that is worse by no more is taken, as a stiffer one is better calibrated rather than better."""
+TEMPERATURES = 2.0 ** np.linspace(-2, 2, 17)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Logits = weight @ (features - mean) / scale + bias."""
+
+    mean: np.ndarray
+    """(features,), like `scale`."""
+    scale: np.ndarray
+    weight: np.ndarray
+    """(labels, features)."""
+    bias: np.ndarray
+    """(labels,)."""
+    layer: int | None
+    """The layer that was chosen, where there was a choice."""
+    freedom: float
+    """The inverse strength of the penalty that was chosen."""
+
+
+def solve(
+    pooled: np.ndarray,
+    labels: np.ndarray,
+    n_labels: int,
+    speakers: Sequence[str] | None,
+    choose_layer: bool,
+    balanced: bool,
+    seed: int,
+) -> Solution:
+    """Fit the head to the pooled features (clips, layers, features) of the training part.
+
+    choose_layer: one layer is chosen; otherwise all of them count, side by side. balanced: every label weighs the same in all.
+    """
+    pooled = pooled.astype(np.float64)
+    parts, weights = list(_inner_folds(labels, speakers, seed)), "balanced" if balanced else None
+    candidates = [pooled[:, layer] for layer in range(pooled.shape[1])] if choose_layer else [pooled.reshape(len(pooled), -1)]
+    layer = 0
+    if len(candidates) > 1:
+        layer = int(np.argmax([_inner_score(_Standard(features), labels, parts, FIRST_FREEDOM, weights) for features in candidates]))
+    standard = _Standard(candidates[layer])
+    scores = [_inner_score(standard, labels, parts, freedom, weights) for freedom in FREEDOMS]
+    freedom = max(value for value, score in zip(FREEDOMS, scores, strict=True) if score >= max(scores) - AS_GOOD)
+    return standard.solution(_regression(freedom, weights).fit(standard.rows, labels), n_labels, layer if choose_layer else None, freedom)
+
+
+class _Standard:
+    """Standardised features in as few directions as there are clips, which changes no fit of a penalised linear model."""
+
+    def __init__(self, features: np.ndarray):
+        self.mean, deviation = features.mean(0), features.std(0)
+        self.scale = np.where(deviation > 1e-6, deviation, 1.0)
+        rows, self.directions = (features - self.mean) / self.scale, None
+        if rows.shape[1] > len(rows):
+            self.directions = np.linalg.svd(rows, full_matrices=False)[2]
+            rows = rows @ self.directions.T
+        self.rows = rows
+
+    def solution(self, fitted: LogisticRegression, n_labels: int, layer: int | None, freedom: float) -> Solution:
+        """The fitted head on the features as they were; a label without clips gets logits that never win."""
+        weight, bias = np.zeros((n_labels, len(self.mean))), np.full(n_labels, -20.0)
+        found, offsets = fitted.coef_, fitted.intercept_
+        if len(fitted.classes_) == 2:  # scikit-learn has one row for two classes
+            found, offsets = np.concatenate([-found, found]) / 2, np.concatenate([-offsets, offsets]) / 2
+        weight[fitted.classes_] = found if self.directions is None else found @ self.directions
+        bias[fitted.classes_] = offsets
+        return Solution(self.mean, self.scale, weight, bias, layer, freedom)
+
+
+def _inner_folds(labels: np.ndarray, speakers: Sequence[str] | None, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows to fit, rows to judge); none at all where clips or speakers are too few for it."""
+    rarest = np.unique(labels, return_counts=True)[1].min()
+    if rarest < INNER_FOLDS:
+        return
+    if speakers is not None and len(set(speakers)) >= INNER_FOLDS:
+        folds = StratifiedGroupKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(labels, labels, np.asarray(speakers))
+    else:
+        folds = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(labels, labels)
+    everything = len(np.unique(labels))
+    yield from ((fit, judge) for fit, judge in folds if len(np.unique(labels[fit])) == everything and len(judge))
+
+
+def _inner_score(standard: _Standard, labels: np.ndarray, parts: list, freedom: float, weights: str | None) -> float:
+    """Mean log-likelihood of the judged clips at the temperature that suits best; 0 where nothing is judged."""
+    if not parts:
+        return 0.0
+    _, places = np.unique(labels, return_inverse=True)
+    logs, truth = [], []
+    for fit, judge in parts:
+        logs.append(_regression(freedom, weights).fit(standard.rows[fit], labels[fit]).predict_log_proba(standard.rows[judge]))
+        truth.append(places[judge])
+    logs, truth = np.concatenate(logs), np.concatenate(truth)
+    return max(log_softmax(logs * factor, axis=1)[np.arange(len(truth)), truth].mean() for factor in TEMPERATURES)
+
+
+def _regression(freedom: float, weights: str | None) -> LogisticRegression:
+    return LogisticRegression(C=freedom, class_weight=weights, max_iter=500, tol=1e-4)

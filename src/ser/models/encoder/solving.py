@@ -1,0 +1,61 @@
+"""Solving an encoder's head on the encoder's outputs: the whole training of a frozen one, and where fine-tuning starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from ser.data.inputs import Store
+from ser.models.base import FittedModel
+from ser.models.encoder.encoder import EncoderModel
+from ser.models.encoder.frozen_outputs import OutputStore, cached_outputs, outputs_folder
+from ser.models.encoder.solved_head import Solution, solve
+from ser.runtime.progress import say
+
+
+def outputs_of(
+    model: EncoderModel, store: Store, cache: Path, accelerator: Accelerator, title: str, after_file: Callable[[], None]
+) -> OutputStore:
+    """The encoder's outputs of all usable clips of a store."""
+    folder = outputs_folder(model, cache, accelerator)
+    return cached_outputs(model, store, np.flatnonzero(store.usable), folder, accelerator, title, after_file)
+
+
+def solve_head(model: EncoderModel, outputs: OutputStore, rows: np.ndarray, labels: np.ndarray, balanced: bool, seed: int) -> Solution:
+    """Give the model the head that fits the clips of these rows; labels are theirs alone."""
+    choose_layer = model.head.every_layer and not model.head.deviation
+    speakers = None if outputs.speakers is None else [outputs.speakers[row] for row in rows]
+    solution = solve(outputs.rows(rows), labels, len(model.label_names), speakers, choose_layer, balanced, seed)
+    model.head.set_to(solution)
+    return solution
+
+
+class SolvedEncoder(FittedModel):
+    """A frozen encoder with a solved head; what it saves is the encoder model itself."""
+
+    def __init__(self, model: EncoderModel, cache: Path, accelerator: Accelerator, balanced: bool):
+        self.model, self.cache, self.accelerator, self.balanced = model, cache, accelerator, balanced
+        self.parameter_count = sum(parameter.numel() for parameter in model.parameters())
+        self.save = model.save
+
+    def fit(self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> np.ndarray:
+        """Solve the head on the training clips; see `FittedModel.fit`."""
+        outputs = outputs_of(self.model, store, self.cache, self.accelerator, "training clips", after_file)
+        solution = solve_head(self.model, outputs, rows, labels, self.balanced, seed)
+        self.chosen = {"layer": solution.layer, "freedom": solution.freedom}
+        of_layer = "" if solution.layer is None else f" on layer {solution.layer}"
+        say(f"head solved{of_layer}, freedom {solution.freedom:g}")
+        return self._probabilities(outputs, rows)
+
+    def predict(self, store: Store, rows: np.ndarray, title: str | None, after_file: Callable[[], None]) -> np.ndarray:
+        """Probabilities (n, labels) of rows of a store; see `FittedModel.predict`."""
+        return self._probabilities(outputs_of(self.model, store, self.cache, self.accelerator, title or "clips", after_file), rows)
+
+    @torch.inference_mode()
+    def _probabilities(self, outputs: OutputStore, rows: np.ndarray) -> np.ndarray:
+        head = self.model.head.eval().cpu()
+        return torch.softmax(head.classify(torch.from_numpy(outputs.rows(rows))).double(), dim=-1).numpy()

@@ -1,0 +1,113 @@
+"""A head that is solved: to the optimum, on the training part alone, and at chance where labels are shuffled."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from checkpoints import LABELS, logits, make_checkpoint, waves
+from ser.config import ModelConfig
+from ser.models.encoder.heads import PooledHead
+from ser.models.encoder.reading import hub_network
+from ser.models.encoder.solved_head import solve
+from ser.models.registry import build_model, load_model
+from ser.train import __main__ as train
+from tiny import make_tiny_data, write_tiny_config
+
+
+def clips_of(layers=3, size=80, clips=60, labels=3, telling=1):
+    """Pooled features as encoders have them, a large mean and a small deviation, where only layer `telling` tells the labels apart."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(clips) % labels
+    pooled = rng.normal(0, 1, (clips, layers, size))
+    pooled[:, telling] += 2 * rng.normal(0, 1, (labels, size))[truth]
+    return 5 + 0.05 * pooled, truth
+
+
+@pytest.mark.parametrize("size", [20, 80])
+def test_it_is_the_logistic_regression_of_standardised_features(size):
+    """More features than clips or fewer: scikit-learn's pipeline, on the features as they are, gives the same probabilities."""
+    pooled, truth = clips_of(layers=1, size=size, telling=0)
+    solution = solve(pooled, truth, 3, None, choose_layer=False, balanced=False, seed=0)
+    features = pooled[:, 0]
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=solution.freedom, tol=1e-8, max_iter=5000)).fit(features, truth)
+    ours = torch.tensor((features - solution.mean) / solution.scale @ solution.weight.T + solution.bias).softmax(-1)
+    np.testing.assert_allclose(ours.numpy(), reference.predict_proba(features), atol=2e-3)
+
+
+def test_the_layer_that_tells_the_labels_apart_is_chosen():
+    pooled, truth = clips_of()
+    speakers = [f"s{row % 5}" for row in range(len(truth))]
+    assert solve(pooled, truth, 3, speakers, choose_layer=True, balanced=False, seed=0).layer == 1
+
+
+def test_a_label_without_clips_never_wins_and_two_labels_have_two_logits():
+    pooled, truth = clips_of(labels=2)
+    solution = solve(pooled, truth, 4, None, choose_layer=False, balanced=False, seed=0)
+    features = pooled.reshape(len(pooled), -1)
+    answers = ((features - solution.mean) / solution.scale @ solution.weight.T + solution.bias).argmax(1)
+    assert (answers == truth).mean() > 0.95
+    assert set(answers) == {0, 1}
+
+
+@pytest.mark.parametrize("layer_weights", [False, True])
+def test_the_hubs_form_of_a_solved_head_gives_the_same_answers(tmp_path, layer_weights):
+    folder = make_checkpoint(tmp_path / "base", "wav2vec2-layer")
+    model = build_model(ModelConfig(name=str(folder), layer_weights=layer_weights), LABELS, 3.0).eval()
+    size = model.encoder.config.hidden_size
+    pooled = 0.5 + 0.01 * np.random.default_rng(1).normal(size=(60, 4 if layer_weights else 1, size))
+    model.head.set_to(solve(pooled, np.arange(60) % 6, 6, None, choose_layer=layer_weights, balanced=False, seed=0))
+    clips = waves(1.0, 1.0)
+    ours = logits(model, clips)
+    batch = {"input_values": torch.tensor(np.stack([(clip - clip.mean()) / clip.std() for clip in clips]))}
+    with torch.no_grad():
+        theirs = hub_network(model.encoder, model.head)(**batch).logits
+    assert torch.allclose(ours, theirs, atol=1e-3 * ours.abs().max())
+    model.save(tmp_path / "saved")
+    assert torch.allclose(logits(load_model(tmp_path / "saved"), clips), ours, atol=1e-3 * ours.abs().max())
+
+
+def test_standardised_training_moves_where_raw_features_would_not():
+    """Fault: a linear layer under AdamW hardly moves on features of mean 5 and deviation 0.05."""
+    pooled, truth = clips_of(layers=1, telling=0)
+    inputs, targets = torch.tensor(pooled, dtype=torch.float32), torch.tensor(truth)
+
+    def accuracy_after_training(standardised: bool) -> float:
+        torch.manual_seed(0)
+        head = PooledHead(80, 3, None, deviation=False)
+        if standardised:
+            head.mean.copy_(inputs[:, 0].mean(0)), head.scale.copy_(inputs[:, 0].std(0))
+        optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+        for _ in range(60):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(head.classify(inputs), targets).backward()
+            optimizer.step()
+        return float((head.classify(inputs).argmax(-1) == targets).float().mean())
+
+    assert accuracy_after_training(standardised=True) > 0.95 > accuracy_after_training(standardised=False) + 0.2
+
+
+def test_a_solved_run_on_shuffled_labels_stays_at_chance(tmp_path):
+    data = make_tiny_data(tmp_path / "demo", clips=72, test_clips=1)
+    table = pd.read_csv(data / "train.csv")
+    table["label"] = np.random.default_rng(0).permutation(table["label"].to_numpy())
+    table.to_csv(data / "train.csv", index=False)
+    model = {
+        "name": str(make_checkpoint(tmp_path / "base", "wav2vec2-layer")),
+        "from_scratch": None,
+        "freeze": "encoder",
+        "pooling": "statistics",
+    }
+    path = write_tiny_config(tmp_path / "shuffled.yaml", data, model=model)
+    train.main(["--config", str(path)])
+    oof = pd.read_csv(tmp_path / "outputs" / "shuffled" / "oof.csv").set_index("id")
+    columns = [name for name in oof.columns if name.startswith("p_")]
+    truth = table.set_index("id").loc[oof.index, "label"]
+    names = [name.removeprefix("p_") for name in columns]
+    hits = np.array(names)[oof[columns].to_numpy().argmax(1)] == np.array(
+        [LABELS[int(label)] if not isinstance(label, str) else label for label in truth]
+    )
+    assert hits.mean() < 0.4, "chance is 0.17"
