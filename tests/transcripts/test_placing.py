@@ -30,6 +30,11 @@ def test_a_sentence_ends_with_its_speech_though_its_last_word_was_stretched_over
     assert all(part.start <= word.start < word.end <= part.end for part in (first, second) for word in part.words)
 
 
+def test_a_word_that_was_stretched_back_over_the_pause_belongs_to_its_end_without_any_mark():
+    words = heard(("술을", 3.3, 3.9), ("끊으시겠습니까", 3.9, 4.8), ("난", 4.8, 6.5), ("이렇게", 6.5, 7.4), ("널", 7.4, 7.7))
+    assert [part.text for part in place_words(words, [(3.0, 5.1), (6.3, 7.8)])] == ["술을 끊으시겠습니까", "난 이렇게 널"]
+
+
 def test_words_whose_times_lie_wrong_go_where_their_number_of_letters_fits():
     # The times of the second sentence begin too early, in the first one's speech.
     words = heard(("abcde", 0.0, 0.5), ("fghij.", 0.5, 0.9), ("klmno", 0.9, 1.6), ("pqrst", 2.5, 3.0), ("uvwxy.", 3.0, 3.5))

@@ -19,6 +19,7 @@ from ser.subtitle.text import clean, columns, is_korean
 from ser.transcripts import Word
 
 FRAME_RATE = 24.0  # frames a second, where the film has no picture
+MOST_LATE = 0.5  # seconds by which the rest of a sentence may come late, so that its beginning can be read
 JOINED_OVER = 0.5  # seconds of pause over which a subtitle too short to be read is put together with its neighbour
 
 
@@ -144,6 +145,11 @@ def _drafts(segment: EmotionSegment, place: int, tag: str, config: SubtitlesConf
         draft.end = min(after.start, draft.words[-1].end) if draft.words and after.words else after.start
     for draft in drafts:
         draft.wanted = _wanted(draft, rules)
+    for draft, after in pairwise(drafts):
+        lack, spare = draft.wanted / 100 - (after.start - draft.start), after.end - after.start - after.wanted / 100
+        if (later := min(lack, spare, MOST_LATE)) > 0:
+            after.start += later
+            draft.end = max(draft.end, after.start)
     return drafts
 
 

@@ -1,8 +1,8 @@
 """Words to their time: which stretch of speech each word belongs to, and segments that end where the speech does.
 
-Whisper's word times follow its attention and stray by tenths of a second, above all at pauses, over which it likes to stretch a word.
-Voice activity detection knows to 32 ms when speech begins and ends, but not what is said. Together: the words keep their order, and each
-stretch of speech gets those that lie nearest to it and are as many as can be said in it.
+Whisper's word times follow its attention and stray by tenths of a second, above all at pauses, over which it stretches the next word back:
+the end of a word is surer than its start. Voice activity detection knows to 32 ms when speech begins and ends, but not what is said.
+Together: the words keep their order, and each stretch of speech gets those that lie nearest to it and are as many as can be said in it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from ser.transcripts.segments import Segment, Word
 
 RATE_WEIGHT = 0.5  # of a second of speech too much or too little for its letters, against a second between a word and its speech
+CORE = 0.2  # seconds at the end of a word in whose middle it is surely spoken
+FURTHEST = 1.0  # seconds between a word and its speech from which on more says nothing more
 MID_SENTENCE = 0.3  # seconds: what it costs to part words at a pause where no sentence ends
 SHORT_PAUSE = 0.2  # seconds; a segment ends at such a pause where a sentence does
 LONG_PAUSE = 0.5  # seconds; a segment ends at such a pause in any case
@@ -66,11 +68,11 @@ def assign(words: Sequence[Heard], spans: Sequence[tuple[float, float]]) -> list
     letters = np.cumsum([0, *(letters_in(heard.word.text) for heard in words)])
     seconds = np.array([end - start for start, end in spans])
     pace = letters[-1] / seconds.sum()
-    middles = np.array([(heard.word.start + heard.word.end) / 2 for heard in words])
+    places = np.array([heard.word.end - min(heard.word.end - heard.word.start, CORE) / 2 for heard in words])
     cost = np.where(np.arange(count + 1) == 0, 0.0, np.inf)
     origins = []
     for number, (start, end) in enumerate(spans):
-        apart = np.cumsum([0.0, *np.maximum(0.0, np.maximum(start - middles, middles - end))])
+        apart = np.cumsum([0.0, *np.clip(np.maximum(start - places, places - end), 0.0, FURTHEST)])
         strayed = apart[None, :] - apart[:, None]
         misfit = np.abs((letters[None, :] - letters[:, None]) / max(pace, 1e-9) - seconds[number]) * RATE_WEIGHT
         total = np.where(np.tri(count + 1, dtype=bool).T, cost[:, None] + strayed + misfit, np.inf)
