@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from ser.config import DataConfig, SpeechConfig, SubtitlesConfig, build_parser, parse
+from ser.config import DataConfig, SpeechConfig, SubtitlesConfig, build_parser, output_file, output_folder, parse
 from ser.data.csv_input import check_ids, shown
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset, read_paths
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json, write_text
+from ser.runtime.progress import ProgressBar
 from ser.runtime.stages import stage
 from ser.transcripts import Transcript
 
@@ -39,8 +39,8 @@ def main(argv: list[str]) -> None:
     config, arguments = parse(parser, argv)
     from ser.transcripts.whisper import Transcriber
 
-    output = Path(arguments.output)
-    is_table = output.suffix.lower() == ".csv"
+    is_table = arguments.output.lower().endswith(".csv")
+    output = output_file(arguments.output, ".csv") if is_table else output_folder(arguments.output)
     # A table has no times: finding those of its words would take time for nothing.
     speech = replace(arguments.speech, cache=config.data.cache, **({"words": False, "align": None} if is_table else {}))
     write = write_table if is_table else write_subtitles
@@ -53,7 +53,7 @@ def write_table(paths: list[str], data: DataConfig, transcriber, output: Path) -
     store = ClipStore.open(files, data)
     table = pd.DataFrame({"id": ids, "text": "", "language": "", "seconds": store.report["seconds"], "status": store.report["status"]})
     with stage("speech to text"):
-        for row in tqdm(np.flatnonzero(store.usable), "speech to text", unit="clip", delay=2, disable=None, leave=False):
+        for row in ProgressBar(np.flatnonzero(store.usable), "speech to text"):
             heard = transcriber.transcribe(np.rint(store[row] * 32768).astype(np.int16))
             table.loc[row, ["text", "language"]] = [heard.text, heard.language or ""]
     write_csv(output, without_formulas(table))

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from ser.audio import SAMPLE_RATE, to_float
 from ser.config import SubtitlesConfig
+from ser.runtime.progress import ProgressBar
 from ser.subtitle.film import Film
 from ser.transcripts import Segment
 
@@ -32,7 +32,7 @@ def with_speakers(segments: Sequence[Segment], film: Film, count: int | Literal[
     """
     unknown = [place for place, segment in enumerate(segments) if segment.speaker is None]
     voices, heard = [], []
-    for place in tqdm(unknown, "voices", unit="segment", delay=2, disable=None, leave=False):
+    for place in ProgressBar(unknown, "voices", unit="segment"):
         start = round(segments[place].start * SAMPLE_RATE)
         end = min(round(segments[place].end * SAMPLE_RATE), start + round(HEARD_SECONDS * SAMPLE_RATE), film.frames)
         if end - start >= SAMPLE_RATE // 10:
