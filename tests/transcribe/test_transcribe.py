@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from ser.data.csv_input import read_transcripts
-from ser.make_demo.synthesis import make_speaker, speak
+from ser.make_demo.synthesis import speak
+from ser.make_demo.voices import make_speaker
 from ser.runtime.errors import UserError
 from ser.transcribe import __main__ as transcribe
 from ser.transcripts import read_transcript

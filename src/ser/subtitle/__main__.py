@@ -5,8 +5,7 @@
     python -m ser.subtitle talk.m4a --model outputs/demo --output subtitles/                # no words: the emotion alone
     python -m ser.subtitle subtitles/film.json --subtitles.theme mine.yaml --output subtitles/   # styled again, without a model
     python -m ser.subtitle film.mp4 --model outputs/demo --transcript film.srt --output subtitles/ --mux --burn
-    python -m ser.subtitle film.mp4 --model outputs/demo --stt small --speakers auto --subtitles.preset netflix_ko --subtitles.sdh true \\
-        --subtitles.names ko --output subtitles/                                             # as they are handed in
+    python -m ser.subtitle film.mp4 --model outputs/demo --stt small --speakers auto --subtitles.preset netflix_ko --output subtitles/
 
 The words come from a transcript (SRT, VTT, ASS, WhisperX JSON), from faster-whisper (--stt, a model's size, hub name or folder), or, with
 neither, only the places where somebody speaks are found. Written are .ass, .srt (coloured), .plain.srt, .vtt, .json, .csv, .quality.csv
@@ -87,7 +86,7 @@ def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme:
         raise UserError(f"{film}: nobody speaks in it ({heard}); there is nothing to subtitle.")
     stages = [decoding, words]
     if arguments.speakers is not None:
-        from ser.subtitle.voices import with_speakers
+        from ser.subtitle.diarisation import with_speakers
 
         with stage("speakers") as speakers:
             named = with_speakers(transcript.segments, sound, arguments.speakers, arguments.subtitles)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser.config import DataConfig, SpeechConfig, SubtitlesConfig, build_parser, parse
+from ser.config import DataConfig, SpeechConfig, SubtitlesConfig, build_parser, output_file, output_folder, parse
 from ser.data.csv_input import check_ids, shown
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset, read_paths
@@ -39,8 +39,8 @@ def main(argv: list[str]) -> None:
     config, arguments = parse(parser, argv)
     from ser.transcripts.whisper import Transcriber
 
-    output = Path(arguments.output)
-    is_table = output.suffix.lower() == ".csv"
+    is_table = arguments.output.lower().endswith(".csv")
+    output = output_file(arguments.output, ".csv") if is_table else output_folder(arguments.output)
     # A table has no times: finding those of its words would take time for nothing.
     speech = replace(arguments.speech, cache=config.data.cache, **({"words": False, "align": None} if is_table else {}))
     write = write_table if is_table else write_subtitles

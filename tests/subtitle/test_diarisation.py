@@ -2,9 +2,10 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from ser.config import SubtitlesConfig
-from ser.make_demo.synthesis import make_speaker, speak
+from ser.make_demo.synthesis import speak
+from ser.make_demo.voices import make_speaker
+from ser.subtitle.diarisation import cluster, with_speakers
 from ser.subtitle.film import open_film
-from ser.subtitle.voices import cluster, with_speakers
 from ser.transcripts import Segment
 from sounds import write_wav
 
