@@ -13,7 +13,7 @@ COMMANDS = {
 }
 MODULES = sorted(SOURCE.rglob("*.py"))
 STILL_TOO_LONG = {
-    *("audio/reading.py", "data/tables.py", "models/encoder/encoder.py", "train/loop.py", "train/tracking.py"),
+    *("data/tables.py", "models/encoder/encoder.py"),
 }
 """To be emptied, never added to."""
 MOST_LINES_OF_A_MODULE, MOST_LINES_OF_A_FUNCTION, MOST_LINES = 250, 60, 17_000
@@ -72,6 +72,6 @@ def test_functions_are_seen_whole():
     assert median(lines.values()) <= 8
 
 
-@pytest.mark.xfail(reason="18,500 lines: the limit is not reached yet", strict=True)
+@pytest.mark.xfail(reason="the limit is not reached yet", strict=True)
 def test_the_whole_stays_small():
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES) <= MOST_LINES
