@@ -44,7 +44,7 @@ def shown_commands() -> list[tuple[str, str]]:
     """(file, line) of every `python -m ser.COMMAND …` with arguments; brackets are taken off, of alternatives the first is taken."""
     found = []
     for path in TEXTS:
-        text = re.sub(r"\\\n\s*", " ", path.read_text(encoding="utf-8"))
+        text = re.sub(r"\\+\n\s*", " ", path.read_text(encoding="utf-8"))
         for line in re.findall(r"python -m (ser\.[a-z_]+ [^`\n{}]+)", text):
             line = (
                 re.split(r"\s#|;|\s&|\s→|\. |, |\.$|\)|\"", line)[0]

@@ -73,10 +73,10 @@ def read_arguments(argv: list[str]) -> tuple[list[Path], Path, list[str]]:
     parser = build_parser("compare_experiments", __doc__, usage=usage)
     parser.add_argument("configs", type=str, nargs="*", help="Two or more configs; the first is the baseline.")
     parser.add_argument("--output", type=str, default="outputs/comparison", help="Folder to write the comparison and the runs to.")
+    for word in argv:
+        if word.partition("=")[0] in ("--config", "--run.output", "--cv.file"):
+            raise UserError(f"{word}: the comparison sets it for each experiment. Name configs first, then --output and other keys.")
     given, keys = read_words(parser, argv), key_words(argv)
-    for key in ("config", "run.output", "cv.file"):
-        if key in dict(keys) or (key == "config" and given.config):
-            raise UserError(f"--{key}: the comparison sets it for each experiment. Name configs first, then --output and other keys.")
     files = [Path(name) for name in given.configs]
     _check_configs(files)
     return files, output_folder(given.output), [f"--{key}={value}" for key, value in keys]
