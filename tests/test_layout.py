@@ -13,7 +13,7 @@ COMMANDS = {
 }
 MODULES = sorted(SOURCE.rglob("*.py"))
 STILL_TOO_LONG = {
-    *("audio/reading.py", "data/tables.py", "models/encoder/encoder.py"),
+    *("audio/reading.py", "data/tables.py"),
 }
 """To be emptied, never added to."""
 MOST_LINES_OF_A_MODULE, MOST_LINES_OF_A_FUNCTION, MOST_LINES = 250, 60, 17_000
