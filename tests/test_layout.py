@@ -1,4 +1,4 @@
-"""The house in order: small modules, small functions, parts that never import commands, and no more code than is needed."""
+"""The house in order: small modules, small functions, parts that never import commands."""
 
 import ast
 from statistics import median

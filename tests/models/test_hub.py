@@ -1,13 +1,16 @@
 """Bringing checkpoints: the hub's cache, the hub, and what is said when neither has it."""
 
 import json
+import os
 import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
 
 from checkpoints import make_checkpoint
 from ser.models.hub import checkpoint_folder
@@ -79,7 +82,7 @@ def hub(tmp_path, at):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    server.requests, server.answers = requests, Hub
+    server.requests, server.answers, server.folder = requests, Hub, folder
     at(server.server_port)
     yield server
     server.shutdown()
@@ -109,11 +112,29 @@ def test_an_interrupted_download_is_taken_up_again(hub):
     assert (checkpoint_folder("facebook/tiny") / "model.safetensors").is_file()
 
 
-def test_repository_with_pickled_weights_only_is_refused_with_the_way_out(hub):
+def test_pickled_weights_are_brought_where_there_are_no_others_and_become_safetensors(hub):
+    """microsoft/wavlm-large before the bot: what is written are the tensors, under their names."""
     hub.answers.convert = False
-    answer = message("facebook/tiny")
-    assert "facebook/tiny has no safetensors" in answer
-    assert "save_pretrained('converted')" in answer
+    weights = load_file(hub.folder / "model.safetensors")
+    torch.save(weights, hub.folder / "pytorch_model.bin")
+    found = load_file(checkpoint_folder("facebook/tiny") / "model.safetensors")
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+class _Evil:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["EVIL"],)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeypatch):
+    folder = make_checkpoint(tmp_path / "evil", "wav2vec2-group")
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setenv("EVIL", str(tmp_path / "was_run"))
+    torch.save({"weight": torch.zeros(2), "payload": _Evil()}, folder / "pytorch_model.bin")
+    assert "can't be opened as tensors alone" in message(str(folder))
+    assert not (tmp_path / "was_run").exists()
+    assert not (folder / "model.safetensors").exists()
 
 
 def test_name_that_the_hub_does_not_know(hub):

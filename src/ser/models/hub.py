@@ -1,7 +1,7 @@
 """Where a checkpoint's files are: a local folder, the hub's cache, or the hub itself.
 
 Everything after this module reads local folders only, so no later step can wait for a network. Weights are taken from
-safetensors alone, and a checkpoint's own code is never run.
+safetensors alone (`ser.models.pickled` makes them where there are none), and a checkpoint's own code is never run.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import os
 from pathlib import Path
 
+from ser.models.pickled import ONE_PICKLE, make_safe
 from ser.runtime.errors import UserError
 from ser.runtime.files import lfs_pointer
 
@@ -33,6 +34,7 @@ def checkpoint_folder(name: str) -> Path:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        _make_safe_if_needed(folder)
         if problem := _problem(folder):
             raise UserError(f"model.name: {name} is no usable checkpoint: {problem}")
         return folder
@@ -52,6 +54,12 @@ def _valid_hub_name(name: str) -> bool:
     except HFValidationError:
         return False
     return True
+
+
+def _make_safe_if_needed(folder: Path) -> None:
+    there = (folder / "config.json").is_file() and (folder / ONE_PICKLE).is_file()
+    if there and not any(folder.glob("*.safetensors")) and not lfs_pointer(folder, (ONE_PICKLE,)):
+        make_safe(folder)
 
 
 def how_to_bring(name: str) -> str:
@@ -78,12 +86,7 @@ def _problem(folder: Path) -> str | None:
         return pointer
     pickled = [path.name for pattern in PICKLED for path in sorted(folder.glob(pattern))]
     if pickled:
-        return (
-            f"it holds {pickled[0]} but no model.safetensors, and only safetensors are opened here, because a pickled file can run code. "
-            "Where you trust its author, convert it once: "
-            f'`python -c "from transformers import AutoModel; '
-            f"AutoModel.from_pretrained('{folder}').save_pretrained('{folder}-safe')\"`, and copy preprocessor_config.json beside it."
-        )
+        return f"it holds {pickled[0]}; only safetensors are opened, or one {ONE_PICKLE} of tensors, because a pickled file can run code."
     return "model.safetensors is missing (config.json is there). Was the download complete?"
 
 
@@ -117,9 +120,11 @@ def _from_hub(name: str) -> Path:
     try:
         # One short question first: the download itself would retry for minutes.
         info = api.model_info(name, timeout=CONNECT_SECONDS)
-        revision = _safetensors_revision(api, info)
+        revision, weights = _best_revision(api, info)
         log.warning("Bringing %s from the hub.", name)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[*FILES, *TOKENIZER_FILES]))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*FILES, *TOKENIZER_FILES, *weights]))
+        _make_safe_if_needed(folder)
+        return folder
     except GatedRepoError:
         raise UserError(f"model.name: {name} is gated: accept its terms on the hub and log in with `hf auth login`.") from None
     except RepositoryNotFoundError:
@@ -136,20 +141,20 @@ def _from_hub(name: str) -> Path:
         ) from None
 
 
-def _safetensors_revision(api, info) -> str:
-    """The branch that holds safetensors: main, or the conversion bot's pull request.
+def _best_revision(api, info) -> tuple[str, tuple[str, ...]]:
+    """The branch to take, and the pickled weights to take from it: safetensors of main or of the conversion bot's pull request; else main's
+    one pickled file.
 
-    Raises UserError for a repository that has pickled weights only.
+    Raises UserError for a repository that has neither.
     """
     names = [file.rfilename for file in info.siblings or []]
     if any(file.endswith(".safetensors") and "/" not in file for file in names):
-        return "main"
+        return "main", ()
     for discussion in api.get_repo_discussions(info.id, author=_CONVERSION_BOT):
         if discussion.is_pull_request and discussion.title == _CONVERSION_TITLE and discussion.author == _CONVERSION_BOT:
-            return discussion.git_reference or f"refs/pr/{discussion.num}"
+            return discussion.git_reference or f"refs/pr/{discussion.num}", ()
+    if ONE_PICKLE in names:
+        return "main", (ONE_PICKLE,)
     raise UserError(
-        f"model.name: {info.id} has no safetensors, and only those are opened here, because a pickled file can run code. Where you trust "
-        f"its author, convert it once: `python -c \"from transformers import AutoModel, AutoFeatureExtractor as F; n = '{info.id}'; "
-        "AutoModel.from_pretrained(n).save_pretrained('converted'); F.from_pretrained(n).save_pretrained('converted')\"`, "
-        "then `--model.name converted`."
+        f"model.name: {info.id} has neither safetensors nor one {ONE_PICKLE}; nothing else is opened, because a pickled file can run code."
     )
