@@ -25,14 +25,17 @@ prepare_environment() {
         say "packages: as installed before ($PYTHON)"
     else
         say "packages: installing $* (about two minutes the first time)"
-        local files=()
-        for file in "$@"; do files+=(-r "$file"); done
+        local files=() alone=() # alone: without what the packages say they need ("--no-deps" in the file's first line)
+        for file in "$@"; do
+            if head -1 "$file" | grep -q -e --no-deps; then alone+=(-r "$file"); else files+=("$file"); fi
+        done
         if [ "${SER_ENV:-}" = active ] && "$PYTHON" -c 'import torch' 2>/dev/null; then
             # Keep the image's own torch: it fits its GPU driver.
-            grep -hv '^torch==' "$@" > "$stamp.txt"
-            files=(-r "$stamp.txt")
+            grep -hv '^torch==' "${files[@]}" > "$stamp.txt"
+            files=("$stamp.txt")
         fi
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check "${files[@]}"
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check "${files[@]/#/-r}"
+        [ ${#alone[@]} -eq 0 ] || "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps "${alone[@]}"
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
         printf '%s\n' "$wanted" > "$stamp"
     fi

@@ -3,6 +3,7 @@
 #   bash train.sh                                              demo data, five folds, ensemble → submissions/demo.csv (CPU, minutes)
 #   bash train.sh configs/wav2vec2_base.yaml                   the same on the real data in input/
 #   bash train.sh configs/A.yaml configs/B.yaml --data.root D  several experiments, blended; other words go to every training
+#   ... --method=weighted                                      how they are blended: see python -m ser.ensemble --help
 # Run it again after any interruption: what is finished is skipped, the rest goes on.
 # SER_ENV=active uses the active Python and its torch instead of making .venv.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # sh train.sh: what follows is bash's
@@ -25,7 +26,7 @@ resolved() { # the value $2 of the option $1
     esac
 }
 
-configs=() options=() option=
+configs=() options=() blending=() option=
 for word in "$@"; do
     case "$word" in
         --*=*) word="${word%%=*}=$(resolved "${word%%=*}" "${word#*=}")" option= ;;
@@ -33,8 +34,9 @@ for word in "$@"; do
         *) word=$(resolved "$option" "$word") option= ;;
     esac
     case "$word" in
-        -h | --help) sed -n '2,7s/^# \?//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+        -h | --help) sed -n '2,8s/^# \?//p' "${BASH_SOURCE[0]}"; exit 0 ;;
         --run.output*) echo "error: train.sh names the outputs after the configs; for --run.output use python -m ser.train" >&2; exit 2 ;;
+        --method=*) blending+=("$word") ;;
         --*) options+=("$word") ;;
         *.yaml | *.yml) if [ ${#options[@]} -eq 0 ]; then configs+=("$(from_caller "$word")"); else options+=("$word"); fi ;;
         *) options+=("$word") ;;
@@ -86,4 +88,4 @@ for config in "${configs[@]}"; do
 done
 name=$(IFS=+; printf '%s' "${names[*]}" | cut -c1-100)
 say "ensemble of ${#outputs[@]} run(s)"
-run ser.ensemble "${outputs[@]}" --output "submissions/$name.csv"
+run ser.ensemble "${outputs[@]}" --output "submissions/$name.csv" ${blending[@]+"${blending[@]}"}

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 
-from ser.features.speakers import POOLED, SpeakerNormalizer, SpeakerSpace, find_speakers, finding
+from ser.features.speakers import (
+    POOLED,
+    SpeakerNormalizer,
+    SpeakerSpace,
+    cluster_voices,
+    find_speakers,
+    finding,
+    held_out_distance,
+    nearest_speakers,
+    take_out_emotion,
+)
 from ser.runtime.errors import UserError
 
 
@@ -48,6 +58,36 @@ def test_a_single_clip_goes_to_the_nearest_known_speaker_and_so_does_a_small_gro
     for point in space.project(features):
         nearest = np.linalg.norm(point - space.means, axis=1).argmin()
         assert find_speakers(point[None], space.means, space.counts) == nearest
+
+
+def test_a_clip_of_no_training_voice_is_given_to_none_and_others_do_not_matter():
+    features, owner = voices(10, 40)
+    known = owner < 7
+    train = known & (np.arange(400) % 4 > 0)
+    space, near = SpeakerSpace.fit(features[train], owner[train]), held_out_distance(features[train], owner[train])
+    points = space.project(features[~train])
+    found = nearest_speakers(points, space.means, near)
+    of_known = owner[~train] < 7
+    assert (found[~of_known] == POOLED).all()
+    assert (found[of_known] != POOLED).mean() > 0.6
+    assert np.isin(found[of_known], [POOLED]).sum() + (found[of_known] == owner[~train][of_known]).sum() == of_known.sum()
+    alone = [nearest_speakers(point[None], space.means, near)[0] for point in points]
+    np.testing.assert_array_equal(found, alone)
+
+
+def test_voices_without_names_are_found_though_emotion_moves_them_more():
+    """What an emotion adds is taken out by the labels; without that, the groups found are emotions."""
+    features, owner = voices(6, 48)
+    labels = np.random.default_rng(1).integers(0, 4, len(owner))
+    moved = features + 10 * np.random.default_rng(2).normal(size=(4, 60))[labels]
+    without = take_out_emotion(moved, labels)
+    assert adjusted_rand_score(owner, cluster_voices(without[:, :30], without)) > 0.95
+    assert adjusted_rand_score(owner, cluster_voices(moved[:, :30], moved)) < 0.5
+
+
+def test_too_few_clips_to_find_voices_among_are_refused():
+    with pytest.raises(UserError, match="10 training clips"):
+        cluster_voices(np.ones((10, 4)), np.ones((10, 4)))
 
 
 def test_clustering_from_single_clips_equals_wards_of_scikit_learn():

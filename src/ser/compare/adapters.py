@@ -22,7 +22,7 @@ from ser.inference.same_clips import places_in_run
 from ser.models.base import read_card
 from ser.models.classical.classical import ClassicalModel
 from ser.models.classical.classifiers import softmax
-from ser.models.classical.speaker_classifier import SpeakerClassifier
+from ser.models.classical.speaker_classifier import FeatureMatrices, SpeakerClassifier
 from ser.models.encoder.encoder import MODEL_TYPES
 from ser.models.hub import checkpoint_folder
 from ser.models.registry import load_model, model_class
@@ -187,9 +187,9 @@ def _open_embeddings(path: Path, labelled: Labelled) -> Opened:
         result = np.zeros((len(vectors), count))
         for fold in np.unique(labelled.folds):
             train, asked = np.flatnonzero(labelled.folds != fold), np.flatnonzero(labelled.folds == fold)
-            chain, _ = SpeakerClassifier.fit(SETTINGS["embeddings"], [vectors[train]], labelled.labels[train], count, None)
-            block = [vectors[asked]]
-            result[asked] = softmax(chain.scores(block, chain.voices(block, None)), 1.0)
+            chain, _ = SpeakerClassifier.fit(SETTINGS["embeddings"], FeatureMatrices([vectors[train]]), labelled.labels[train], count, None)
+            clips = FeatureMatrices([vectors[asked]])
+            result[asked] = softmax(chain.scores(clips, chain.voices(clips, None)), 1.0)
         return result
 
     return Opened(labelled.label_names, probabilities, None, f"{FITTED}; embeddings computed elsewhere")

@@ -50,6 +50,7 @@ def _check_for_texts(config: Config) -> None:
         raise UserError(f"train.mixup: words can't be mixed like sound, and model.kind {config.model.kind} reads them: set it to 0.")
 
 
+_WHICH_ENCODER = {"name", "from_scratch"}
 _OF_ALL_KINDS = {"kind", "head_dropout", "mask_time_prob", "mask_feature_prob"}
 
 
@@ -58,6 +59,8 @@ def _check_kind(model: ModelConfig) -> None:
     kinds = typing.get_args(typing.get_type_hints(ModelConfig)["kind"])
     for part in dataclasses.fields(model):
         owner = part.name if part.name in kinds else "encoder"
+        if part.name in _WHICH_ENCODER and model.kind == "classical" and "encoder" in model.classical.features:
+            continue
         if part.name not in _OF_ALL_KINDS and owner != model.kind and getattr(model, part.name) != _default_of(part):
             raise UserError(f"model.{part.name} is read by model.kind {owner} only, but model.kind is {model.kind}: take one of them out.")
 

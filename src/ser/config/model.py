@@ -15,21 +15,30 @@ from ser.runtime.errors import UserError
 class ClassicalConfig:
     """Features of whole clips and a scikit-learn classifier. It is fitted in one go: the sections train and augment aren't read."""
 
-    features: list[Literal["functionals", "aligned", "librosa", "egemaps", "compare"]] = field(default_factory=lambda: ["functionals"])
+    features: list[Literal["functionals", "aligned", "librosa", "egemaps", "compare", "encoder"]] = field(
+        default_factory=lambda: ["functionals"]
+    )
     """functionals: 2736 statistics of pitch, spectrum and rhythm. aligned: the same frames laid over one template; for clips that all say
     nearly the same text. librosa: plain means and deviations. egemaps, compare: openSMILE's sets (requirements-opensmile.txt; research
-    only). Several are weighed equally."""
+    only). encoder: means and deviations over time of the hidden layers of the pretrained encoder model.name. Several are weighed
+    equally."""
+    encoder_layers: list[PositiveInt] | None = None
+    """Transformer layers whose outputs encoder takes: 1 is the first; null takes all."""
     classifier: Literal["kernel_ridge", "svm", "svm_rbf", "logistic"] = "kernel_ridge"
     """kernel_ridge: ridge regression with a Gaussian kernel. svm: linear support vector machine. svm_rbf: with a Gaussian kernel."""
     alpha: PositiveFloat = 0.07
     """Regularisation of kernel_ridge; more is smoother."""
     c: PositiveFloat = 10.0
     """Inverse regularisation of svm, svm_rbf and logistic; less is smoother."""
-    speaker_normalization: Literal["none", "known", "found"] = "none"
+    speaker_normalization: Literal["none", "known", "found", "found_in_training"] = "none"
     """Features less their speaker's mean, by the speaker's spread. known: speakers by the names given (clips without one: all voices).
-    found: speakers of the clips to predict are found by clustering their voices together with those of the training clips, without any
-    labels. That is transductive: it uses the audio of all clips predicted together (validation or test). Needs the speakers of the
-    training clips."""
+    found: the voices of the clips to predict are clustered together with the training clips', without any labels of theirs: transductive,
+    an answer depends on which clips are given with it. The training clips' speakers are those named, else found too (voices ge2e).
+    found_in_training: voices are clustered among the training clips alone, without names (voices ge2e), and a new clip is taken for the
+    nearest of them, or for none where none is near: nothing of the test clips is used, and no answer depends on other clips."""
+    voices: Literal["features", "ge2e"] = "features"
+    """What voices are told apart by. features: by the features themselves. ge2e: by pretrained speaker embeddings beside them
+    (requirements-speakers.txt)."""
 
     def __post_init__(self) -> None:
         if not self.features or len(set(self.features)) < len(self.features):

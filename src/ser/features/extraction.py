@@ -40,6 +40,7 @@ SOURCES = {
     "librosa": Source("ser.features.librosa_statistics", "extract", 1, ("librosa",)),
     "egemaps": Source("ser.features.opensmile_sets", "egemaps", 1, ("egemaps",)),
     "compare": Source("ser.features.opensmile_sets", "compare", 1, ("compare",)),
+    "ge2e": Source("ser.features.speakers.ge2e", "extract", 1, ("ge2e",)),
 }
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -16,13 +17,15 @@ from ser import predict
 from ser.config import ClassicalConfig, DataConfig
 from ser.data.inputs import Store
 from ser.data.store import ClipStore
+from ser.features.speakers import POOLED
 from ser.make_demo.folder import make_demo
 from ser.models.classical.classifiers import classifier_scores, fit_classifier, fit_sharpness, softmax
-from ser.models.classical.speaker_classifier import SpeakerClassifier
+from ser.models.classical.speaker_classifier import FeatureMatrices, SpeakerClassifier
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.train import __main__ as train
+from tiny import TINY_WAV2VEC2
 
 LABELS = ["angry", "fear", "sad", "disgust", "neutral", "happy"]
 CLASSIFIERS = ("kernel_ridge", "svm", "svm_rbf", "logistic")
@@ -171,6 +174,67 @@ def test_speakers_that_are_needed_and_unknown_are_told(normalization, data, tmp_
         train.main(["--config", str(config), "--data.cache", str(data.parent / "cache")])
 
 
+def spoken(speakers=8, clips=40, seed=0):
+    """Features that a speaker moves more than an emotion does, voices, labels and speakers."""
+    rng = np.random.default_rng(seed)
+    owner, labels = np.repeat(np.arange(speakers), clips), rng.integers(0, 4, speakers * clips)
+    emotions, manner = 0.3 * rng.normal(size=(4, 40)), 3 * rng.normal(size=(speakers, 40))
+    features = emotions[labels] + manner[owner] + 0.8 * rng.normal(size=(len(owner), 40))
+    voices = rng.normal(size=(speakers, 16))[owner] + 0.3 * rng.normal(size=(len(owner), 16))
+    return FeatureMatrices([features], voices), labels, owner
+
+
+def test_with_voices_found_in_training_a_clips_answer_depends_on_no_other():
+    clips, labels, owner = spoken()
+    seen = np.arange(len(labels)) % 4 > 0
+    judged, config = clips.take(~seen), ClassicalConfig(speaker_normalization="found_in_training", voices="ge2e")
+    chain, _ = SpeakerClassifier.fit(config, clips.take(seen), labels[seen], 4, None)
+    voices = chain.voices(judged, None)
+    found = voices != POOLED
+    assert found.mean() > 0.6
+    assert adjusted_rand_score(owner[~seen][found], voices[found]) > 0.9
+    scores = chain.scores(judged, voices)
+    assert (scores.argmax(1) == labels[~seen]).mean() > 0.8
+    one_by_one = [judged.take(np.array([row])) for row in range(10)]
+    alone = np.concatenate([chain.scores(clip, chain.voices(clip, None)) for clip in one_by_one])
+    np.testing.assert_allclose(alone, scores[:10], atol=1e-5)
+
+
+def test_clips_of_no_training_voice_are_judged_as_if_speakers_did_not_matter():
+    clips, labels, owner = spoken()
+    seen, judged = owner < 6, clips.take(owner >= 6)
+    config = ClassicalConfig(speaker_normalization="found_in_training", voices="ge2e")
+    chain, _ = SpeakerClassifier.fit(config, clips.take(seen), labels[seen], 4, None)
+    plain, _ = SpeakerClassifier.fit(ClassicalConfig(), clips.take(seen), labels[seen], 4, None)
+    voices = chain.voices(judged, None)
+    alone = voices == POOLED
+    assert alone.mean() > 0.9
+    expected = plain.scores(judged, plain.voices(judged, None))
+    np.testing.assert_allclose(chain.scores(judged, voices)[alone], expected[alone], atol=0.02)
+
+
+def test_speakers_found_together_need_no_names():
+    clips, labels, owner = spoken()
+    seen = owner < 6
+    config = ClassicalConfig(speaker_normalization="found", voices="ge2e")
+    chain, _ = SpeakerClassifier.fit(config, clips.take(seen), labels[seen], 4, None)
+    found = chain.voices(clips.take(~seen), None)
+    assert adjusted_rand_score(owner[~seen], found) > 0.9
+
+
+def test_a_run_on_an_encoder_predicts_what_training_wrote(data, tmp_path):
+    """Fault 14, with the encoder's weights in the model's folder."""
+    config = write_config(tmp_path / "encoder.yaml", data, features=["encoder", "librosa"], speaker_normalization="found")
+    content = yaml.safe_load(config.read_text())
+    content["model"]["from_scratch"] = TINY_WAV2VEC2
+    config.write_text(yaml.safe_dump(content))
+    train.main(["--config", str(config), "--data.cache", str(data.parent / "cache"), "--folds", "0"])
+    fold = tmp_path / "outputs" / "encoder" / "fold_0"
+    predict.main(["--model", str(fold), str(data / "test.csv"), "--data.cache", str(tmp_path), "--output", str(tmp_path / "p.csv")])
+    written, predicted = pd.read_csv(fold / "test.csv"), pd.read_csv(tmp_path / "p.csv")
+    np.testing.assert_allclose(predicted[[f"p_{name}" for name in LABELS]].to_numpy(), written.iloc[:, 1:].to_numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize("features", [[], ["librosa", "librosa"], ["mfcc"]])
 def test_impossible_features_are_refused(features, data, tmp_path):
     with pytest.raises(UserError, match="features"):
@@ -186,10 +250,11 @@ def matrices(n=150, seed=0):
 
 def test_kernel_ridge_on_equally_weighed_blocks_equals_scikit_learn():
     blocks, labels = matrices()
-    seen, unseen = ([block[part] for block in blocks] for part in (slice(100), slice(100, None)))
+    seen, unseen = (FeatureMatrices([block[part] for block in blocks]) for part in (slice(100), slice(100, None)))
     chain, on_train = SpeakerClassifier.fit(ClassicalConfig(features=["librosa"]), seen, labels[:100], 4, None)
-    scalers = [StandardScaler().fit(block) for block in seen]
-    scaled = [np.hstack([s.transform(b) / np.sqrt(b.shape[1]) for s, b in zip(scalers, part, strict=True)]) for part in (seen, unseen)]
+    scalers = [StandardScaler().fit(block) for block in seen.blocks]
+    pairs = [zip(scalers, part.blocks, strict=True) for part in (seen, unseen)]
+    scaled = [np.hstack([scaler.transform(block) / np.sqrt(block.shape[1]) for scaler, block in pair]) for pair in pairs]
     reference = KernelRidge(kernel="rbf", gamma=0.125, alpha=0.07).fit(scaled[0], np.eye(4)[labels[:100]] - 0.25)
     np.testing.assert_allclose(on_train, reference.predict(scaled[0]), atol=1e-4)
     np.testing.assert_allclose(chain.scores(unseen, chain.voices(unseen, None)), reference.predict(scaled[1]), atol=1e-4)

@@ -37,13 +37,13 @@ def store(tmp_path_factory):
 @pytest.fixture
 def computed(monkeypatch):
     """The lengths of the clips that went through an encoder for the cache."""
-    lengths, outputs = [], frozen_outputs._outputs
+    lengths, outputs = [], frozen_outputs.compute_outputs
 
     def counted(model, store, rows, accelerator):
         lengths.extend(store.frames[rows].tolist())
         return outputs(model, store, rows, accelerator)
 
-    monkeypatch.setattr(frozen_outputs, "_outputs", counted)
+    monkeypatch.setattr(frozen_outputs, "compute_outputs", counted)
     return lengths
 
 

@@ -60,13 +60,25 @@ class SpeakerNormalizer:
         """(m, D) -> (m, D) with mean 0 and standard deviation 1 over the training clips, whoever speaks."""
         return _standardize(np.asarray(features, np.float64), self.mean, self.std)
 
-    def normalize(self, features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
-        """features: (m, D). speakers: (m,), k < K the k-th known one, from K on new ones, POOLED unknown. Returns (m, D)."""
+    def plain(self, features: np.ndarray) -> np.ndarray:
+        """(m, D) -> (m, D) for a classifier that knows no speakers: standardised, without outliers."""
+        return np.clip(self.standardize(features), -LAST_LIMIT, LAST_LIMIT)
+
+    def normalize(self, features: np.ndarray, speakers: np.ndarray, join: bool = True) -> np.ndarray:
+        """features: (m, D). speakers: (m,), k < K the k-th known one, from K on new ones, POOLED unknown. Returns (m, D).
+
+        join: these clips add to what is known of their speakers; else the training clips alone say how a speaker speaks.
+        """
         standard = self.standardize(features)
         relative = np.empty_like(standard)
         for speaker in np.unique(speakers):
             rows = speakers == speaker
-            moments = (0, 0.0, 0.0) if speaker == POOLED else self._with_training_clips(standard[rows], speaker)
+            if speaker == POOLED:
+                moments = (0, 0.0, 0.0)
+            elif join:
+                moments = self._with_training_clips(standard[rows], speaker)
+            else:
+                moments = (self.counts[speaker], self.means[speaker], self.variances[speaker])
             relative[rows] = _relative(standard[rows], *moments)
         return self._finish(relative)
 

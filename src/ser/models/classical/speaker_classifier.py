@@ -9,75 +9,129 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ser.config import ClassicalConfig
-from ser.features.speakers import POOLED, SpeakerNormalizer, SpeakerSpace, find_speakers
+from ser.features.speakers import (
+    POOLED,
+    SpeakerNormalizer,
+    SpeakerSpace,
+    cluster_voices,
+    find_speakers,
+    held_out_distance,
+    nearest_speakers,
+    take_out_emotion,
+)
 from ser.features.speakers.finding import as_integers
 from ser.models.classical.classifiers import classifier_scores, fit_classifier
 from ser.runtime.errors import UserError
 
+EMBEDDING_SCALE = 1.7
+"""Embeddings have length 1 and a total variance of 0.35; this makes it 1, as that of a block of features."""
+
+
+@dataclass(frozen=True)
+class FeatureMatrices:
+    """Blocks of features [(n, D1), (n, D2), ...] of n clips, and what their voices are like (n, E) where that is asked for."""
+
+    blocks: Sequence[np.ndarray]
+    voices: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> FeatureMatrices:
+        """Those of some of the clips."""
+        return FeatureMatrices([block[rows] for block in self.blocks], None if self.voices is None else self.voices[rows])
+
 
 @dataclass(frozen=True)
 class SpeakerClassifier:
-    """A fitted chain for blocks of features [(n, D1), (n, D2), ...] of the same clips."""
+    """A fitted chain for blocks of features of the same clips."""
 
     normalizers: list[SpeakerNormalizer]
     space: SpeakerSpace | None
     """Where speakers are found; None unless they are to be found."""
     speakers: tuple[str, ...]
-    """Names of the known speakers, () where they don't matter."""
+    """Names of the known speakers, or numbers of the voices found in the training clips; () where they don't matter."""
     classifier: BaseEstimator
     label_count: int
+    plain: BaseEstimator | None = None
+    """Of features that know no speaker: for clips of no voice, where voices are found in the training clips only."""
+    near: float | None = None
+    """Farther from every training voice (squared, in the space), a clip has none of them; None where it has a voice anyway."""
 
     @classmethod
     def fit(
         cls,
         config: ClassicalConfig,
-        blocks: Sequence[np.ndarray],
+        clips: FeatureMatrices,
         labels: np.ndarray,
         label_count: int,
         speakers: Sequence[str | None] | None,
     ) -> tuple[SpeakerClassifier, np.ndarray]:
-        """labels: (n,) integers; speakers: n names, needed unless `speaker_normalization` is none (UserError without them).
+        """labels: (n,) integers; speakers: n names or None each.
 
-        Returns the chain and the scores (n, label_count) of the clips it was fitted to.
+        Returns the chain and the scores (n, label_count) of the clips it was fitted to. Raises UserError where neither the speakers nor
+        the voices are known that `speaker_normalization` needs.
         """
-        if config.speaker_normalization == "none":
-            known, names = np.full(len(labels), POOLED), ()
-        else:
-            known, names = as_integers(_all_known(speakers, config))
-        fitted = [SpeakerNormalizer.fit(block, known) for block in blocks]
-        normalizers = [normalizer for normalizer, _ in fitted]
-        space = None
-        if config.speaker_normalization == "found":
-            space = SpeakerSpace.fit(_side_by_side([n.standardize(block) for n, block in zip(normalizers, blocks, strict=True)]), known)
+        standards = [SpeakerNormalizer.fit(block, np.full(len(labels), POOLED))[0] for block in clips.blocks]
+        points = _points(standards, clips)
+        known, names = _training_voices(config, clips, points, labels, speakers)
+        fitted = [SpeakerNormalizer.fit(block, known) for block in clips.blocks]
         features = _side_by_side([normalised for _, normalised in fitted])
-        classifier = fit_classifier(config, features, labels, label_count, len(blocks))
-        return cls(normalizers, space, names, classifier, label_count), classifier_scores(classifier, features, label_count)
+        classifier = fit_classifier(config, features, labels, label_count, len(clips.blocks))
+        space = near = plain = None
+        if config.speaker_normalization in ("found", "found_in_training"):
+            space = SpeakerSpace.fit(points, known)
+        if config.speaker_normalization == "found_in_training":
+            near = held_out_distance(points, known)
+            alone = _side_by_side([standard.plain(block) for standard, block in zip(standards, clips.blocks, strict=True)])
+            plain = fit_classifier(config, alone, labels, label_count, len(clips.blocks))
+        chain = cls([normalizer for normalizer, _ in fitted], space, names, classifier, label_count, plain, near)
+        return chain, classifier_scores(classifier, features, label_count)
 
-    def voices(self, blocks: Sequence[np.ndarray], speakers: Sequence[str | None] | None) -> np.ndarray:
+    def voices(self, clips: FeatureMatrices, speakers: Sequence[str | None] | None) -> np.ndarray:
         """The speaker of each clip (n,): found among these clips, or by the names given (None: not known), or POOLED for all."""
         if self.space is not None:
-            standard = _side_by_side([n.standardize(block) for n, block in zip(self.normalizers, blocks, strict=True)])
-            return find_speakers(self.space.project(standard), self.space.means, self.space.counts)
+            points = self.space.project(_points(self.normalizers, clips))
+            if self.near is not None:
+                return nearest_speakers(points, self.space.means, self.near)
+            return find_speakers(points, self.space.means, self.space.counts)
         if not self.speakers or speakers is None:
-            return np.full(len(blocks[0]), POOLED)
+            return np.full(len(clips.blocks[0]), POOLED)
         number = {None: POOLED} | {name: k for k, name in enumerate(self.speakers)}
         return np.array([number.setdefault(name, len(number) - 1) for name in speakers])
 
-    def scores(self, blocks: Sequence[np.ndarray], voices: np.ndarray) -> np.ndarray:
+    def scores(self, clips: FeatureMatrices, voices: np.ndarray) -> np.ndarray:
         """(n, label_count): the higher the likelier."""
-        features = [n.normalize(block, voices) for n, block in zip(self.normalizers, blocks, strict=True)]
-        return classifier_scores(self.classifier, _side_by_side(features), self.label_count)
+        relative = [n.normalize(block, voices, join=self.near is None) for n, block in zip(self.normalizers, clips.blocks, strict=True)]
+        scores = classifier_scores(self.classifier, _side_by_side(relative), self.label_count)
+        if self.plain is not None and (alone := voices == POOLED).any():
+            features = [n.plain(block[alone]) for n, block in zip(self.normalizers, clips.blocks, strict=True)]
+            scores[alone] = classifier_scores(self.plain, _side_by_side(features), self.label_count)
+        return scores
+
+
+def _training_voices(
+    config: ClassicalConfig, clips: FeatureMatrices, points: np.ndarray, labels: np.ndarray, speakers: Sequence[str | None] | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The speaker of each training clip as an integer (n,), and their names: given, or found where none are given or wanted."""
+    wanted = config.speaker_normalization
+    if wanted == "none":
+        return np.full(len(labels), POOLED), ()
+    if wanted != "found_in_training" and speakers is not None and all(name is not None for name in speakers):
+        return as_integers(speakers)
+    if wanted == "known" or clips.voices is None:
+        names = "the speakers of the training clips: give a CSV `id,speaker` with --data.speakers"
+        embeddings = "embeddings of voices: add --model.classical.voices ge2e (requirements-speakers.txt)"
+        needs = {"known": names, "found": f"{names}, or {embeddings}", "found_in_training": embeddings}[wanted]
+        raise UserError(f"model.classical.speaker_normalization {wanted} needs {needs}; or set it to none.")
+    voices = cluster_voices(take_out_emotion(clips.voices, labels), take_out_emotion(points, labels))
+    return voices, tuple(f"voice {number}" for number in range(voices.max() + 1))
+
+
+def _points(normalizers: Sequence[SpeakerNormalizer], clips: FeatureMatrices) -> np.ndarray:
+    """What voices are told apart by: all features, standardised whoever speaks, and the voices' embeddings where there are any."""
+    blocks = [normalizer.standardize(block) for normalizer, block in zip(normalizers, clips.blocks, strict=True)]
+    points = _side_by_side(blocks)
+    return points if clips.voices is None else np.hstack([points, EMBEDDING_SCALE * clips.voices])
 
 
 def _side_by_side(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """Blocks of standardised columns as one matrix in which each block weighs the same, however many columns it has."""
     return np.hstack([block / np.sqrt(block.shape[1]) for block in blocks]).astype(np.float32)
-
-
-def _all_known(speakers: Sequence[str | None] | None, config: ClassicalConfig) -> Sequence[str]:
-    if speakers is None or any(name is None for name in speakers):
-        raise UserError(
-            f"model.classical.speaker_normalization {config.speaker_normalization} needs the speakers of the training clips. Give a CSV "
-            "`id,speaker` with --data.speakers, or set it to none."
-        )
-    return speakers

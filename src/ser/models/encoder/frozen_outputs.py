@@ -105,7 +105,7 @@ def cached_outputs(
             by_length = sorted(missing.values(), key=lambda row: (store.frames[row], hashes[row]))
             for start in range(0, len(by_length), CLIPS_PER_FILE):
                 part = np.array(by_length[start : start + CLIPS_PER_FILE])
-                write_clips(folder, _outputs(model, store, part, accelerator))
+                write_clips(folder, compute_outputs(model, store, part, accelerator))
                 bar.update(len(part))
                 after_file()
         files |= find_clips(folder, missing)
@@ -113,7 +113,7 @@ def cached_outputs(
 
 
 @torch.inference_mode()
-def _outputs(model: EncoderModel, store: Store, rows: np.ndarray, accelerator: Accelerator) -> dict[str, dict[str, np.ndarray]]:
+def compute_outputs(model: EncoderModel, store: Store, rows: np.ndarray, accelerator: Accelerator) -> dict[str, dict[str, np.ndarray]]:
     """What is kept of the clips of these rows, by the hash of their sound.
 
     On a CPU each clip goes alone: it is as fast, and an interruption can't change which clips share a batch, and with it the last digit.
