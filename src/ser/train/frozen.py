@@ -44,10 +44,11 @@ def fitted_model(run: Experiment, seed: int) -> FittedModel:
 def start_head(run: Experiment, model: SerModel, rows: np.ndarray, seed: int, stopper: Stopper) -> None:
     """Fine-tuning of a pretrained encoder starts from the head that fits its outputs (LP-FT, Kumar et al. 2022, arXiv 2202.10054).
 
-    rows: of the training part. A checkpoint that is restored afterwards brings the head as far as it came.
+    One from scratch has no outputs worth fitting. rows: of the training part. A checkpoint that is restored afterwards brings the head as
+    far as it came.
     """
     config = run.config
-    if config.model.kind != "encoder" or config.model.pooling == "attentive":
+    if config.model.kind != "encoder" or config.model.from_scratch is not None or config.model.pooling == "attentive":
         return
     from ser.models.encoder.solving import outputs_of, solve_head
 
