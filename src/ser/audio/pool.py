@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import ser
-from ser.audio.decoding import Clip
+from ser.audio.status import Clip
 from ser.audio.worker import READY
 
 SECONDS_PER_FILE = 60  # a clip takes milliseconds

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.audio.decoding import LARGEST_PEAK, stat_regular, unknown_content, unopened
+from ser.audio.decoding import stat_regular, unknown_content, unopened
 from ser.audio.pool import SECONDS_PER_FILE, start_process
 from ser.audio.reading import read_all
 from ser.audio.recording import Recording, Unreadable
 from ser.audio.source import Source, open_source
+from ser.audio.status import LARGEST_PEAK
 from ser.audio.worker import READY, silenced_answers
 
 

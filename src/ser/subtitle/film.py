@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ser.audio import SAMPLE_RATE, to_float
-from ser.audio.decoding import SILENCE_DB, levels
 from ser.audio.noise import reduce_noise
+from ser.audio.status import SILENCE_DB, levels
 from ser.audio.stream import AudioStream
 from ser.data.hashes import hash_files
 from ser.data.store import REPORT, ClipStore, hash_samples

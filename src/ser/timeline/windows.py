@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ser.audio import SAMPLE_RATE
-from ser.audio.decoding import SILENCE_DB, levels
+from ser.audio.status import SILENCE_DB, levels
 from ser.audio.stream import AudioStream
 from ser.data.labels import display_korean
 from ser.runtime.errors import UserError

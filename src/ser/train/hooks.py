@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ser.runtime.errors import Interrupted
 from ser.runtime.progress import ProgressBar, say
-from ser.scoring.metrics import selection_value
 from ser.train.checkpoint import Checkpoints
 from ser.train.signals import Stopper
 
@@ -44,28 +43,6 @@ class Hook:
 
     def close(self, trainer: Trainer) -> None:
         """In any case at last, also after an error."""
-
-
-class BestEpoch(Hook):
-    """Keeps the weights of the best epoch, and ends training when patience is used up."""
-
-    def __init__(self, checkpoints: Checkpoints):
-        self.checkpoints = checkpoints
-
-    def after_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
-        progress, train = trainer.progress, trainer.config.train
-        named = {name.removeprefix("valid_"): value for name, value in row.items() if name.startswith("valid_")}
-        value = selection_value(train.metric, named)
-        if progress.best_value is None or value > progress.best_value + train.min_improvement:
-            self.checkpoints.keep_best(trainer.model, progress.epoch)
-            progress.best_epoch, progress.best_value = progress.epoch, float(value)
-
-    def is_over(self, trainer: Trainer) -> bool:
-        progress, patience = trainer.progress, trainer.config.train.early_stopping
-        return bool(patience) and progress.epoch - 1 - progress.best_epoch >= patience
-
-    def end(self, trainer: Trainer) -> None:
-        self.checkpoints.load_best(trainer.model, trainer.progress.best_epoch)
 
 
 class Saving(Hook):

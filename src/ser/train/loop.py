@@ -24,8 +24,9 @@ from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
 from ser.scoring.metrics import quick_scores
 from ser.train.artefacts import history_row, timing_row
+from ser.train.best_epoch import BestEpoch
 from ser.train.checkpoint import Checkpoints
-from ser.train.hooks import BestEpoch, Hook, Saving, Showing, Stopping
+from ser.train.hooks import Hook, Saving, Showing, Stopping
 from ser.train.loading import GroupLoader, ended_workers_are_told
 from ser.train.memory import MemoryErrors, no_second_try
 from ser.train.objective import Objective

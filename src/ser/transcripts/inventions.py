@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser.audio import SAMPLE_RATE
-from ser.audio.decoding import SILENCE_DB, levels
+from ser.audio.status import SILENCE_DB, levels
 from ser.transcripts.segments import Dropped, Segment
 
 LEAST_SPEECH = 0.1  # share of a sentence in which voice activity detection must hear speech

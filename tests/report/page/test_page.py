@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from sklearn.metrics import confusion_matrix
 
+from ser.report.page.clips import surest_mistakes
 from ser.report.page.content import history_section, make_page
 from ser.report.page.judged import Judged
 from ser.report.page.slices import slices
@@ -97,7 +98,7 @@ def test_slices_are_the_accuracies_of_their_clips():
 
 def test_the_surest_mistakes_come_first():
     judged = judged_clips()
-    rows = judged.surest_mistakes()
+    rows = surest_mistakes(judged)
     assert set(rows) == {row for row in range(60) if judged.answers[row] != judged.labels[row]}
     assert list(judged.confidence[rows]) == sorted(judged.confidence[rows], reverse=True)
 
@@ -113,5 +114,5 @@ def test_a_browser_opens_the_page_without_an_error_and_draws_every_card(page, tm
         [*command, f"--user-data-dir={tmp_path}", "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120
     )
     assert not re.findall(r"CONSOLE.*", done.stderr)
-    assert len(re.findall(r'<article class="card"', done.stdout)) == min(12, len(judged_clips().surest_mistakes())) + 12
+    assert len(re.findall(r'<article class="card"', done.stdout)) == min(12, len(surest_mistakes(judged_clips()))) + 12
     assert len(re.findall(r"<audio [^>]*src=\"data:audio", done.stdout)) >= 12

@@ -18,6 +18,28 @@ MOST_SOUNDS = 220
 """In one page: at about 15 kB a clip it stays well under 10 MB."""
 
 
+def lists(judged: Judged) -> dict[str, list[int]]:
+    """{title: rows to hear}: wrong answers, the surest first (likely label errors, or what the model can't hear), and close calls."""
+    return {
+        "The surest mistakes": surest_mistakes(judged)[:SHOWN].tolist(),
+        "The least sure clips": least_sure(judged)[:SHOWN].tolist(),
+    }
+
+
+def surest_mistakes(judged: Judged) -> np.ndarray:
+    """Rows of wrong answers, the surest first."""
+    wrong = np.flatnonzero(judged.answers != judged.labels)
+    return wrong[np.argsort(-judged.confidence[wrong], kind="stable")]
+
+
+def least_sure(judged: Judged) -> np.ndarray:
+    """All rows, those first whose two likeliest labels are closest."""
+    if judged.probabilities.shape[1] < 2:
+        return np.arange(len(judged.ids))
+    two = np.sort(judged.probabilities, axis=1)[:, -2:]
+    return np.argsort(two[:, 1] - two[:, 0], kind="stable")
+
+
 def cells(judged: Judged) -> dict[str, list[int]]:
     """{"true,answered": rows to hear}, of each cell of the confusion matrix its surest clips; mistakes come before hits."""
     order = np.argsort(-judged.confidence, kind="stable")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ser.data.labels import display_korean, is_emotion
 from ser.report.page.charts import interval_chart, line_chart, reliability_chart
-from ser.report.page.clips import SHOWN, cells, shown_clips
+from ser.report.page.clips import cells, lists, shown_clips
 from ser.report.page.judged import Judged
 from ser.report.page.slices import slices
 from ser.scoring.calibration import expected_calibration_error, reliability
@@ -75,10 +75,7 @@ def make_page(
     check: called between clips, whose sounds take the time; may raise.
     """
     of_cell = cells(judged)
-    lists = {
-        "The surest mistakes": judged.surest_mistakes()[:SHOWN].tolist(),
-        "The least sure clips": judged.least_sure()[:SHOWN].tolist(),
-    }
+    shown = lists(judged)
     middle = [Section("Confusion", kind="confusion"), *_about_labels(judged), *_about_slices(judged)]
     listen = Section(
         "Listen" if judged.wave else "Read",
@@ -94,8 +91,8 @@ def make_page(
         sections=[*before, *middle, listen, *after],
         confusion=confusion_matrix(judged.labels, judged.probabilities),
         cells=of_cell,
-        lists=lists,
-        clips=shown_clips(judged, [*lists.values(), *of_cell.values()], check),
+        lists=shown,
+        clips=shown_clips(judged, [*shown.values(), *of_cell.values()], check),
     )
 
 

@@ -85,15 +85,3 @@ class Judged:
     def fact(self, name: str) -> pd.Series | None:
         """One column of the facts, None where it isn't known."""
         return self.facts.get(name)
-
-    def surest_mistakes(self) -> np.ndarray:
-        """Rows of wrong answers, the surest first: likely label errors, or what the model can't hear."""
-        wrong = np.flatnonzero(self.answers != self.labels)
-        return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
-
-    def least_sure(self) -> np.ndarray:
-        """All rows, those first whose two likeliest labels are closest."""
-        if self.probabilities.shape[1] < 2:
-            return np.arange(len(self.ids))
-        two = np.sort(self.probabilities, axis=1)[:, -2:]
-        return np.argsort(two[:, 1] - two[:, 0], kind="stable")
