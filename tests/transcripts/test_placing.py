@@ -90,9 +90,16 @@ def test_windows_hold_all_speech_once_are_parted_at_long_pauses_and_know_the_rec
         ("가자 가자 집에 가자", "가자 가자 집에 가자"),
     ],
 )
-def test_what_is_said_again_and_again_stays_once(text, stays):
+def test_what_is_invented_again_and_again_on_the_same_speech_stays_once(text, stays):
     words = text.split()
-    assert " ".join(words[place] for place in without_loops(words)) == stays
+    assert " ".join(words[place] for place in without_loops(words, [0] * len(words))) == stays
+
+
+def test_a_sentence_that_is_truly_repeated_stays():
+    words = ["Kids", "are", "talking", "by", "the", "door."] * 9
+    spans_of = [place // 6 for place in range(len(words))]
+    assert without_loops(words, spans_of) == list(range(len(words)))
+    assert len(without_loops(words, [place // 18 for place in range(len(words))])) == 6, "three times on each stretch of speech can't be"
 
 
 def test_a_stock_phrase_is_believed_only_where_the_model_is_sure():

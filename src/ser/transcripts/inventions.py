@@ -14,6 +14,7 @@ from ser.transcripts.segments import Dropped, Segment
 LEAST_SPEECH = 0.1  # share of a sentence in which voice activity detection must hear speech
 REPEATS, SHORT_REPEATS = 4, 8  # times that long (LONG_UNIT letters) and short words must stand in a row to count as a loop
 LONG_UNIT = 8
+MOST_ON_A_STRETCH = 2  # times that a run of words may stand on one stretch of speech
 UNSURE = -0.7  # mean log probability per token below which a stock phrase isn't believed
 # How videos end that Whisper was trained on: said by it over noise and music (Koenecke et al. 2024 list the English ones).
 STOCK = re.compile(
@@ -50,13 +51,18 @@ def drop_invented(
     return kept, dropped
 
 
-def without_loops(words: Sequence[str]) -> list[int]:
-    """The places of the words that stay when a run of words that is said again and again is said once."""
+def without_loops(words: Sequence[str], spans_of: Sequence[int]) -> list[int]:
+    """The places of the words that stay when a run of words that is invented again and again is kept once.
+
+    spans_of: the stretch of speech that each word stands on. Who truly repeats a sentence says it on new speech each time.
+    """
     plain = [re.sub(r"\W", "", word).casefold() for word in words]
     kept, place = [], 0
     while place < len(words):
         size, times = _loop(plain, place)
-        kept += range(place, place + size)
+        stretches = {spans_of[place + size * number] for number in range(times)}
+        said = size if times > MOST_ON_A_STRETCH * len(stretches) else size * times
+        kept += range(place, place + said)
         place += size * times
     return kept
 

@@ -25,6 +25,11 @@ class Listening:
     spans: tuple[tuple[int, int], ...]
     parts: tuple[tuple[int, int], ...]
 
+    @property
+    def seconds(self) -> list[tuple[float, float]]:
+        """The spans in seconds."""
+        return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in self.spans]
+
     def read(self, samples: np.ndarray) -> np.ndarray:
         """int16 (T,) of the window, from those of the recording, which may be a memory map."""
         return np.concatenate([samples[start:end] for start, end in self.parts])

@@ -64,6 +64,8 @@ def assign(words: Sequence[Heard], spans: Sequence[tuple[float, float]]) -> list
 
     Dynamic programming: cost[i] is that of the first i words on the spans so far.
     """
+    if not words:
+        return []
     count = len(words)
     letters = np.cumsum([0, *(letters_in(heard.word.text) for heard in words)])
     seconds = np.array([end - start for start, end in spans])

@@ -24,7 +24,7 @@ from ser.runtime.files import write_json
 from ser.runtime.progress import ProgressBar
 from ser.transcripts.inventions import drop_invented, without_loops
 from ser.transcripts.listening import LONGEST, PAUSE, Listening, windows_of_speech
-from ser.transcripts.placing import Heard, letters_in, place_words
+from ser.transcripts.placing import Heard, assign, letters_in, place_words
 from ser.transcripts.segments import Dropped, Segment, Transcript, Word
 from ser.transcripts.voice_activity import check_installed, speech_spans
 from ser.transcripts.whisper_folder import whisper_folder
@@ -88,7 +88,7 @@ class Transcriber:
         for window, rows in zip(windows, told, strict=True):
             words, left_out = _believed(window, rows, samples, language in UNSPACED)
             words = words if self.aligner is None else _aligned(self.aligner, window, words, samples)
-            placed = place_words(words, [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in window.spans])
+            placed = place_words(words, window.seconds)
             segments += placed if self.config.words else [dataclasses.replace(segment, words=()) for segment in placed]
             dropped += [*left_out, *_wordless(window, placed)]
         return Transcript(tuple(segments), language, tuple(dropped))
@@ -147,7 +147,7 @@ def _believed(window: Listening, rows: Sequence[dict], samples: np.ndarray, unsp
     segments = [_sentence(row, window) for row in rows]
     kept, dropped = drop_invented(segments, samples, window.spans, [row["sureness"] for row in rows])
     words = [Heard(word, place) for place in kept for word in _words(rows[place], window, unspaced)]
-    stay = without_loops([heard.word.text for heard in words])
+    stay = without_loops([heard.word.text for heard in words], assign(words, window.seconds))
     if len(stay) < len(words):
         again = [heard.word for place, heard in enumerate(words) if place not in set(stay)]
         text = " ".join(word.text for word in again)
@@ -202,8 +202,7 @@ def _spread(row: dict) -> list[tuple[str, float, float]]:
 
 def _wordless(window: Listening, segments: Sequence[Segment]) -> list[Dropped]:
     """Speech in which no word was understood."""
-    spans = [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in window.spans]
-    empty = [(start, end) for start, end in spans if not any(part.start < end and part.end > start for part in segments)]
+    empty = [(start, end) for start, end in window.seconds if not any(part.start < end and part.end > start for part in segments)]
     return [Dropped(start, end, "", "speech without words that were understood") for start, end in empty if end - start >= WORDLESS]
 
 
