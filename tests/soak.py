@@ -146,7 +146,10 @@ def _kill(process: subprocess.Popen, place: Path, dice: random.Random, aim: str 
         if process.returncode:
             raise SystemExit(f"the run failed by itself with exit code {process.returncode}")
         return None
-    return next((name for pattern, name in NAMES.items() if _exists(place, pattern.format(pid=process.pid))), "between two writes")
+    if aim == STORE:  # its file stays, so that its being there tells nothing later
+        return NAMES[STORE]
+    writing = (name for pattern, name in NAMES.items() if pattern != STORE and _exists(place, pattern.format(pid=process.pid)))
+    return next(writing, "between two writes")
 
 
 def _wait_for_checkpoints(process: subprocess.Popen, place: Path, count: int) -> None:

@@ -19,7 +19,11 @@ TINY_KIND = {
     "facebook/hubert-large-ll60k": "hubert-layer",
     "microsoft/wavlm-large": "wavlm-layer",
     "kresnik/wav2vec2-large-xlsr-korean": "wav2vec2-layer",
+    "openai/whisper-base": "whisper",
+    "openai/whisper-small": "whisper",
+    "openai/whisper-large-v3": "whisper",
 }
+LAYERS = ({"num_hidden_layers": 5}, {"encoder_layers": 16})
 EXPERIMENT_OF_PRESET = "xlsr_korean_15.yaml"
 """What configs/gpu_*.yaml are layered on."""
 
@@ -49,7 +53,10 @@ def test_config_trains_with_the_real_command(path, data, texts, tmp_path):
         "--train.workers": 0,
     }
     if name := content.get("model", {}).get("name"):
-        options["--model.name"] = make_checkpoint(tmp_path / "checkpoint", TINY_KIND[name], num_hidden_layers=5)
+        kind = TINY_KIND[name]
+        options["--model.name"] = make_checkpoint(tmp_path / "checkpoint", kind, **LAYERS[kind == "whisper"])
+    if content.get("model", {}).get("classical", {}).get("voices") == "ge2e":  # tests of it have the clips it takes, and its weights
+        options |= {"--model.classical.voices": "features", "--model.classical.speaker_normalization": "none"}
     if name := content.get("model", {}).get("text_encoder", {}).get("name"):
         assert name == "klue/roberta-base"
         options["--model.text_encoder.name"] = make_text_checkpoint(tmp_path / "checkpoint", pd.read_csv(texts / "train.csv")["text"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 import transformers
@@ -30,12 +31,25 @@ def read_config(folder: Path, model_types: Collection[str], kind: str) -> PreTra
     return config
 
 
+@contextmanager
+def without_adapter(folder: Path) -> Iterator[Path]:
+    """The folder as it is without adapter files, which transformers would load where peft is installed, and their base model with them."""
+    if not (folder / "adapter_config.json").exists():
+        yield folder
+        return
+    with TemporaryDirectory() as beside:
+        for file in folder.iterdir():
+            if not file.name.startswith("adapter_"):
+                (Path(beside) / file.name).symlink_to(file.absolute())
+        yield Path(beside)
+
+
 def load_network(network_class: type, folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict]:
     """The network in float32 from safetensors, and transformers' report of the weights it lacks, to be judged. Raises UserError."""
     try:
-        with quiet():
+        with quiet(), without_adapter(folder) as weights:
             return network_class.from_pretrained(
-                folder,
+                weights,
                 config=config,
                 dtype=torch.float32,
                 use_safetensors=True,

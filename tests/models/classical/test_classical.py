@@ -87,7 +87,7 @@ def test_predict_equals_what_training_wrote(run, data, tmp_path):
 def test_predict_says_which_voices_it_found_and_takes_a_single_file(run, data, tmp_path, capsys):
     predict.main(["--model", str(run / "fold_0"), str(data / "test" / "TEST_0000.wav"), "--data.cache", str(tmp_path)])
     output = capsys.readouterr()
-    assert "clustered without labels" in output.out + output.err
+    assert "found without labels" in output.out + output.err
     assert "predicted 1 of 1" in output.out
 
 
