@@ -156,9 +156,14 @@ def check_ids(ids: Sequence[str], source: CsvInput) -> None:
     damaged = [name for name in ids if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)]
     if damaged:
         raise UserError(f"{source.path}: {count(damaged, 'id')} with control characters (line ends, tabs, NUL): {shown(damaged)}.")
+    check_unique(ids, source.path)
+
+
+def check_unique(ids: Sequence[str], source: Path) -> None:
+    """Raise UserError for ids that several clips have."""
     twice = [name for name, times in Counter(ids).items() if times > 1]
     if twice:
-        raise UserError(f"{source.path}: {count(twice, 'id')} more than once: {shown(twice)}. Every clip needs an id of its own.")
+        raise UserError(f"{source}: {count(twice, 'id')} more than once: {shown(twice)}. Every clip needs an id of its own.")
 
 
 def shown(values: Iterable[object], most: int = 3) -> str:

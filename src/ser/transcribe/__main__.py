@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ser.config import DataConfig, SpeechConfig, SubtitlesConfig, build_parser, output_file, output_folder, parse
-from ser.data.csv_input import check_ids, shown
+from ser.data.csv_input import check_unique, shown
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset, read_paths
 from ser.report.tables import without_formulas
@@ -79,7 +79,7 @@ def clips_of(paths: list[str], data: DataConfig) -> tuple[list[Path], list[str]]
         else:
             files.append(given)
             ids.append(given.stem)
-    check_ids(ids, Path(paths[0]))
+    check_unique(ids, Path(paths[0]))
     return files, ids
 
 
