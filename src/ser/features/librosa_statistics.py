@@ -8,10 +8,19 @@ from ser.audio import SAMPLE_RATE
 from ser.features.trim import trim
 
 MFCC = 40
+_FRAMES = (
+    *(f"MFCC {number}" for number in range(MFCC)),
+    *(f"slope of MFCC {number}" for number in range(MFCC)),
+    *(f"chroma {number}" for number in range(12)),
+    *(f"contrast {number}" for number in range(7)),
+    *("zero crossings", "rms", "centroid", "bandwidth", "rolloff"),
+)
+NAMES = tuple(f"{name}, {statistic}" for statistic in ("mean", "deviation") for name in _FRAMES)
+"""What each of the features is, in their order."""
 
 
 def extract(wave: np.ndarray) -> dict[str, np.ndarray]:
-    """Wave (samples,) -> librosa (200,) float32: mean and standard deviation over time of 40 MFCC, their slopes, chroma, contrast, ..."""
+    """Wave (samples,) -> librosa (200,) float32, `NAMES`: mean and standard deviation over time of 40 MFCC, their slopes, ..."""
     import librosa
 
     wave = trim(wave)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ser.audio import decode, to_float
-from ser.config import DataConfig
-from ser.data.tables import Table
+from ser.config import DataConfig, load_config
+from ser.data.store import ClipStore
+from ser.data.tables import Table, read_dataset
+from ser.runtime.errors import UserError
+from ser.runtime.progress import say
 
 Wave = Callable[[str], np.ndarray | None]
 """id -> float32 (T,) at 16 kHz, None where the file can't be read any more."""
@@ -85,3 +89,19 @@ class Judged:
     def fact(self, name: str) -> pd.Series | None:
         """One column of the facts, None where it isn't known."""
         return self.facts.get(name)
+
+
+def run_facts(folder: str | Path, root: str | None = None, cache: str | None = None) -> ClipFacts:
+    """What the data of a run says of its training clips; nothing where the data has gone.
+
+    root, cache: in place of those in the run's config.yaml, e.g. where the data was moved. Clips that aren't in the cache are decoded.
+    """
+    try:
+        data = load_config(Path(folder) / "config.yaml").data
+        data = replace(data, root=root or data.root, cache=cache or data.cache)
+        table = read_dataset(data).train
+    except (UserError, OSError) as error:
+        say(f"warning: {folder}: its clips can't be heard, and nothing is known of them: {error}")
+        return NOTHING_KNOWN
+    report = ClipStore.open(table.paths, data, "training clips").report if table.paths else None
+    return clip_facts(table, data, report)
