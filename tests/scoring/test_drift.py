@@ -26,6 +26,16 @@ def test_another_microphone_is_noticed_and_named():
     assert found.telling["length"] == pytest.approx(0.983, abs=0.015)
 
 
+def test_each_features_own_area_is_scikit_learns():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(5)
+    train, test = rng.integers(9, size=(50, 3)), rng.integers(11, size=(30, 3))  # with ties
+    areas = [roc_auc_score(np.repeat([0, 1], [50, 30]), column) for column in np.vstack([train, test]).T]
+    found = drift(train, test, NAMES).telling
+    assert found[list(NAMES)].tolist() == pytest.approx([max(area, 1 - area) for area in areas])
+
+
 def test_a_difference_of_spread_alone_is_noticed():
     rng = np.random.default_rng(2)
     test = rng.normal(size=(200, 3))

@@ -39,10 +39,18 @@ def drift(train: np.ndarray, test: np.ndarray, names: Sequence[str], seed: int =
     trees = ExtraTreesClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     auc = float(roc_auc_score(is_test, cross_val_predict(trees, features, is_test, cv=folds, method="predict_proba")[:, 1]))
-    alone = [roc_auc_score(is_test, column) for column in features.T]
-    telling = pd.Series(np.maximum(alone, 1 - np.array(alone)), index=list(names)).sort_values(ascending=False, kind="stable")
+    alone = _auc_of_each(features, is_test == 1)
+    telling = pd.Series(np.maximum(alone, 1 - alone), index=list(names)).sort_values(ascending=False, kind="stable")
     reach = 1.96 * _standard_error(auc, len(test), len(train))
     return Drift(auc, max(0.0, auc - reach), min(1.0, auc + reach), telling)
+
+
+def _auc_of_each(features: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """(D,) area under the curve of each feature (N, D) by itself, from ranks (Mann & Whitney 1947); positive (N,) bool."""
+    from scipy.stats import rankdata
+
+    many, others = positive.sum(), (~positive).sum()
+    return (rankdata(features, axis=0)[positive].sum(axis=0) - many * (many + 1) / 2) / (many * others)
 
 
 def _standard_error(auc: float, positives: int, negatives: int) -> float:
