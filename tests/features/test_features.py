@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from ser.config import DataConfig
 from ser.data.store import ClipStore
-from ser.features import SOURCES, extraction, load_features, opensmile_sets
+from ser.features import SOURCES, extraction, librosa_statistics, load_features, opensmile_sets
 from ser.features.alignment import align, alignment_cost, learn_template
 from ser.features.descriptors import SCALARS, describe
 from ser.features.functionals import functionals, statistics
 from ser.features.own_statistics import extract
 from ser.features.pitch import track_pitch
-from ser.features.trim import speech_bounds
+from ser.features.trim import speech_bounds, trim
 from ser.runtime.errors import UserError
 from sounds import tone, write_wav
 
@@ -56,6 +56,18 @@ def test_mel_bands_and_mfcc_equal_librosas():
     decibels = librosa.power_to_db(power, top_db=None)
     np.testing.assert_allclose(frames.mel_db, decibels.T, atol=1e-4)
     np.testing.assert_allclose(frames.mfcc, librosa.feature.mfcc(S=decibels, n_mfcc=25).T, atol=1e-4)
+
+
+def test_each_librosa_statistic_has_its_name():
+    import librosa
+
+    wave = trim(tone(0.6))
+    found = dict(zip(librosa_statistics.NAMES, librosa_statistics.extract(wave)["librosa"], strict=True))
+    mfcc = librosa.feature.mfcc(y=wave, sr=RATE, n_mfcc=40)
+    assert found["MFCC 7, mean"] == pytest.approx(mfcc[7].mean(), rel=1e-4)
+    assert found["rolloff, deviation"] == pytest.approx(librosa.feature.spectral_rolloff(y=wave, sr=RATE)[0].std(), rel=1e-4)
+    assert found["zero crossings, mean"] == pytest.approx(librosa.feature.zero_crossing_rate(wave)[0].mean(), rel=1e-4)
+    assert found["contrast 6, mean"] == pytest.approx(librosa.feature.spectral_contrast(y=wave, sr=RATE)[6].mean(), rel=1e-4)
 
 
 def test_spectral_descriptors_equal_librosas():

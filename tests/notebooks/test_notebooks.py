@@ -138,6 +138,18 @@ def test_committed_without_outputs_and_begins_with_a_heading(path: Path) -> None
     assert not any(word in path.read_text(encoding="utf-8") for word in ("/home/", "/root/"))
 
 
+def test_results_of_a_run_are_those_of_its_files(kernel: Kernel, trained: Path) -> None:
+    shown = kernel.run("05_results.ipynb", SER_RUNS=trained)
+    oof = pd.read_csv(trained / "oof.csv")
+    answers = oof.filter(like="p_").to_numpy().argmax(axis=1)
+    accuracy, macro_f1 = accuracy_score(oof["label"], answers), f1_score(oof["label"], answers, average="macro")
+    assert f"Out of fold: accuracy {accuracy:.3f} [" in shown.text
+    assert f"(n 30, majority 0.167, macro-F1 {macro_f1:.3f}" in shown.text
+    assert f"of {(answers != oof['label']).sum()} mistakes" in shown.text
+    assert "none of them in two folds: this is a score for new voices" in shown.text
+    assert shown.players == min(6, (answers != oof["label"]).sum())
+
+
 def test_eda_says_what_is_in_the_data(kernel: Kernel, demo: Path, trained: Path, tmp_path: Path) -> None:
     shown = kernel.run("01_eda.ipynb", SER_DATA_ROOT=demo, SER_CACHE=demo.parent / "cache", SER_RUNS=trained)
     labels = pd.read_csv(demo / "train.csv")["label"]
@@ -228,18 +240,6 @@ def test_folds_and_leaks_are_measured(kernel: Kernel, demo: Path) -> None:
     assert re.search(r"Against `speaker`, the random split shows \*\*[+-]\d+\.\d points\*\*", shown.text)
     assert "chance, as it must be" in shown.text
     assert "across_folds: TRAIN_" in shown.text  # the clip that is there twice, in the split that doesn't know of it
-
-
-def test_results_of_a_run_are_those_of_its_files(kernel: Kernel, trained: Path) -> None:
-    shown = kernel.run("05_results.ipynb", SER_RUNS=trained)
-    oof = pd.read_csv(trained / "oof.csv")
-    answers = oof.filter(like="p_").to_numpy().argmax(axis=1)
-    accuracy, macro_f1 = accuracy_score(oof["label"], answers), f1_score(oof["label"], answers, average="macro")
-    assert f"Out of fold: accuracy {accuracy:.3f} [" in shown.text
-    assert f"(n 30, majority 0.167, macro-F1 {macro_f1:.3f}" in shown.text
-    assert f"of {(answers != oof['label']).sum()} mistakes" in shown.text
-    assert "none of them in two folds: this is a score for new voices" in shown.text
-    assert shown.players == min(6, (answers != oof["label"]).sum())
 
 
 def test_results_of_a_run_with_epochs_whose_data_has_gone(kernel: Kernel, tmp_path: Path) -> None:
