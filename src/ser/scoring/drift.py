@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 FOLDS = 5
-TREES = 100
+TREES = 200
 
 
 @dataclass(frozen=True)
