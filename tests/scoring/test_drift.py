@@ -8,6 +8,11 @@ from ser.scoring.drift import drift
 NAMES = ("level", "length", "pitch")
 
 
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    monkeypatch.setattr("ser.scoring.drift.TREES", 40)  # enough for three features
+
+
 def test_clips_of_one_source_cannot_be_told_apart():
     rng = np.random.default_rng(0)
     found = drift(rng.normal(size=(300, 3)), rng.normal(size=(150, 3)), NAMES)
