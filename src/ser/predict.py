@@ -17,7 +17,7 @@ import pandas as pd
 
 from ser.config import DataConfig, build_parser, output_file, parse
 from ser.data.csv_input import shown
-from ser.data.inputs import Input, cut_clips
+from ser.data.inputs import Input, Store, cut_clips
 from ser.data.tables import Table, read_audio, read_clips, with_voices
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError, run_command
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
         )
     table.insert(0, "id", clips.ids)
     unusable = int(table["label"].isna().sum())
-    _show(table)
+    _show(table, store)
     if output:
         _write(table, output)
     print(
@@ -85,12 +85,19 @@ def _heard(given: Path, data: DataConfig) -> Table:
     return read_audio(given, data) if is_listing else Table((str(given),), (given,))
 
 
-def _show(table: pd.DataFrame) -> None:
-    for row in table.head(SHOWN).itertuples():
-        known = isinstance(row.label, str)
-        print(f"{shown([row.id])}  {row.label} {row.confidence:.2f}" if known else f"{shown([row.id])}  not predicted: {row.status}")
+def _show(table: pd.DataFrame, store: Store) -> None:
+    """The first rows, with what is wrong with a clip, or was left out of it."""
+    for row, found in zip(table.head(SHOWN).itertuples(), store.report.itertuples(), strict=False):
+        if isinstance(row.label, str):
+            print(f"{shown([row.id])}  {row.label} {row.confidence:.2f}" + (f" ({found.detail})" if _is_worth_telling(found) else ""))
+        else:
+            print(f"{shown([row.id])}  not predicted: {row.status}" + (f", {found.detail}" if found.detail else ""))
     if len(table) > SHOWN:
         print(f"… and {len(table) - SHOWN} more")
+
+
+def _is_worth_telling(found: object) -> bool:
+    return not {"incomplete", "several_tracks"}.isdisjoint(getattr(found, "notes", "").split())
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

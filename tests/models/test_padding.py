@@ -15,8 +15,9 @@ from ser.data.utterance import Utterance
 from ser.models.encoder.frontends import Waveform
 from ser.models.registry import build_model
 
-MASKED = ("wav2vec2-layer", "hubert-layer", "wavlm-layer", "unispeech-layer", "unispeech-sat-layer")
+MASKED = ("wav2vec2-layer", "hubert-layer", "wavlm-layer", "unispeech-layer", "unispeech-sat-layer", "mms")
 GROUP = ("wav2vec2-group", "hubert-group", "wavlm-group")
+EXACT_LENGTH = (*GROUP, "data2vec-audio", "sew", "conformer")
 
 
 @pytest.fixture(params=["mean", "attentive"])
@@ -45,7 +46,7 @@ def test_a_batch_of_different_lengths_equals_one_by_one(tmp_path, kind, pooling)
     assert (alone - alone[0]).abs().max() > 1e-4, "the test would pass on a model that ignores its input"
 
 
-@pytest.mark.parametrize("kind", [*GROUP, "data2vec-audio"])
+@pytest.mark.parametrize("kind", EXACT_LENGTH)
 def test_batches_of_equal_length_equal_one_by_one_where_padding_counts(tmp_path, kind, pooling):
     model = model_of(tmp_path, kind, pooling)
     assert model.exact_length
@@ -55,7 +56,7 @@ def test_batches_of_equal_length_equal_one_by_one_where_padding_counts(tmp_path,
     assert torch.allclose(logits(model, clips[::-1]), alone.flip(0), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [*GROUP, "data2vec-audio"])
+@pytest.mark.parametrize("kind", EXACT_LENGTH)
 def test_padding_would_change_the_output_there_which_is_why_exact_length_exists(tmp_path, kind):
     model = model_of(tmp_path, kind)
     short, long = waves(1.0, 3.0)
@@ -66,7 +67,7 @@ def test_padding_would_change_the_output_there_which_is_why_exact_length_exists(
 def test_mask_is_given_to_the_kinds_that_were_trained_with_one(tmp_path, kind):
     model = model_of(tmp_path, kind)
     batch = model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in waves(0.5, 1.0)])
-    assert ("attention_mask" in batch) == (kind in (*MASKED, "data2vec-audio", "whisper"))
+    assert ("attention_mask" in batch) == (kind in (*MASKED, "data2vec-audio", "conformer", "whisper"))
     if "attention_mask" in batch:  # of samples; Whisper's is of mel frames
         assert batch["attention_mask"].sum(1).tolist() == ([50, 100] if kind == "whisper" else [8000, 16_000])
 

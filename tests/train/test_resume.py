@@ -59,7 +59,7 @@ def test_interrupted_run_ends_byte_identical(whole, data, tmp_path, steps, worke
 
 def test_killed_run_ends_byte_identical(data, tmp_path):
     """The real command, with loader workers; `python tests/soak.py` is the long form."""
-    differences, kills = soak(tmp_path, data, seed=1, kills=3, epochs=3)
+    differences, kills = soak(tmp_path, data, seed=1, kills=3, epochs=2)
     assert differences == []
     assert kills.total() == 3
     assert kills["in a checkpoint"] >= 1

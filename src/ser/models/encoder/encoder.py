@@ -48,7 +48,9 @@ log = logging.getLogger(__name__)
 # WavLM's attention mixes a boolean mask with a float bias; torch says so at every process start.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
 
-MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "whisper")
+MODEL_TYPES = (
+    "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "sew", "sew-d", "wav2vec2-conformer", "whisper",
+)  # fmt: skip
 HEAD_FILE = "head.safetensors"
 # Clips for a classifier from elsewhere, which doesn't say how long it may listen.
 FOREIGN_MAX_SECONDS = 15.0

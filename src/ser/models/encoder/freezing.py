@@ -44,7 +44,7 @@ def transformer(encoder: nn.Module) -> nn.Module:
 
 def has_final_norm(encoder: nn.Module) -> bool:
     """Whether `layer_norm` comes after the layers (pre-norm encoders) or before them (post-norm ones)."""
-    return encoder.config.model_type == "whisper" or getattr(encoder.config, "do_stable_layer_norm", False)
+    return encoder.config.model_type in ("whisper", "wav2vec2-conformer") or getattr(encoder.config, "do_stable_layer_norm", False)
 
 
 def _before_last_layers(encoder: nn.Module, trained: int) -> list[nn.Module]:
@@ -52,6 +52,8 @@ def _before_last_layers(encoder: nn.Module, trained: int) -> list[nn.Module]:
     if trained > len(stack.layers):
         raise UserError(f"model.train_last_layers: given {trained}; this encoder has {len(stack.layers)} layers.")
     after = {stack.layers} | ({stack.layer_norm} if has_final_norm(encoder) else set())
+    if hasattr(stack, "upsample"):  # SEW squeezes the frames before its layers
+        after.add(stack.upsample)
     before = [module for module in stack.children() if module not in after]
     if stack is not encoder:
         before += [module for module in encoder.children() if module is not stack]
