@@ -127,7 +127,7 @@ def test_the_ledger_is_written_before_the_call_and_a_site_that_never_answers_is_
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    with pytest.raises(UserError, match="no answer within 1.5 s"):
+    with pytest.raises(UserError, match=r"no answer within 1\.5 s"):
         submit(submission, "--timeout", "1.5")
     watcher.join()
     assert during == ["sending"] and states(submission) == ["unknown"]
