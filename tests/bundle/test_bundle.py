@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,14 +15,18 @@ import pandas as pd
 import pytest
 
 from checkpoints import make_checkpoint
-from ser.bundle.__main__ import main
-from ser.bundle.predicting import as_written
+from ser.bundle.__main__ import compare, main
+from ser.bundle.predicting import as_written, told
+from ser.bundle.predicting import main as predict
 from ser.bundle.wheels import NEEDED, pinned
 from ser.config import ClassicalConfig, ModelConfig, load_config
 from ser.ensemble.blend import blend_runs
+from ser.ensemble.members import read_members
 from ser.inference.runs import read_run
 from ser.runtime.errors import UserError
-from ser.train.training import train
+from ser.train.experiment import open_experiment
+from ser.train.fold import train_fold
+from ser.train.signals import Stopper
 from tiny import make_tiny_data, write_tiny_config
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +47,11 @@ def place(tmp_path_factory):
         "pooling": "statistics",
     }
     for name, sections in {"net": {"train": {"epochs": 1}}, "frozen": {"model": frozen}}.items():
-        train(load_config(write_tiny_config(place / f"{name}.yaml", data, **sections)))
-    main([*map(str, runs_of(place)), "--method", "stack", "--output", str(place / "made"), "--estimate", "5", "--clips", "1000"])
+        run = open_experiment(load_config(write_tiny_config(place / f"{name}.yaml", data, **sections)))
+        with Stopper() as stopper:
+            for fold in range(2):
+                train_fold(run, fold, stopper)
+    main([*map(str, runs_of(place)), "--method", "stack", "--output", str(place / "made"), "--estimate", "0"])
     (place / "made").rename(place / "moved")  # nothing in it may hold on to where it was made
     return place
 
@@ -84,13 +92,17 @@ def test_an_encoder_that_all_folds_share_is_there_once(place):
     )
 
 
-def test_the_estimate_counts_what_grows_with_the_clips(place):
-    content = json.loads((place / "moved" / "bundle.json").read_text())
-    estimate = content["estimate"]
+def estimate_of(bundle: Path, data: Path, clips: int, output: Path) -> dict:
+    predict(["--data", str(data), "--estimate", str(clips), "--output", str(output)], bundle, time.perf_counter())
+    return json.loads(output.read_text())
+
+
+def test_the_estimate_counts_what_grows_with_the_clips(place, tmp_path):
+    estimate = estimate_of(place / "moved", place / "data", 5, tmp_path / "estimate.json")
     assert (estimate["clips"], estimate["models"], estimate["all_clips"]) == (5, 4, 12)
+    assert estimate["ids"] == ["TEST_0000", "TEST_0002", "TEST_0005", "TEST_0008", "TEST_0011"]
     assert estimate["all_seconds"] == pytest.approx(estimate["fixed_seconds"] + 12 * estimate["seconds_per_clip"])
-    minutes = (estimate["fixed_seconds"] + 1000 * estimate["seconds_per_clip"]) / 60
-    assert f"1000 clips take {minutes:.1f} minutes" in (place / "moved" / "README.md").read_text()
+    assert told(10.0, 0.5, 100, 2.0) == "20 s and 1.000 s a clip; 100 clips take 2.0 minutes"
 
 
 def test_probabilities_have_the_digits_that_a_csv_keeps(place):
@@ -106,24 +118,23 @@ def test_a_bundle_that_was_cut_in_copying_says_which_file(place, tmp_path):
     shutil.copytree(place / "moved", tmp_path / "cut")
     file = max((tmp_path / "cut" / "files").iterdir(), key=lambda path: path.stat().st_size)
     os.truncate(file, 100)
-    done = bare(tmp_path / "cut" / "predict.py", "--data", place / "data", folder=tmp_path)
-    assert done.returncode == 2 and file.name in done.stderr and not (tmp_path / "submission.csv").exists()
+    with pytest.raises(UserError, match=file.name):
+        predict(["--data", str(place / "data"), "--output", str(tmp_path / "x.csv")], tmp_path / "cut", time.perf_counter())
+    assert not (tmp_path / "x.csv").exists()
 
 
-def test_a_bundle_of_other_clips_than_the_runs_predicted_is_not_written(place, tmp_path, monkeypatch, capfd):
+def test_a_bundle_of_other_clips_than_the_runs_predicted_is_noticed(place, tmp_path, capsys):
+    members, content = read_members(runs_of(place)), json.loads((place / "moved" / "bundle.json").read_text())
+    compare(estimate_of(place / "moved", place / "data", 12, tmp_path / "same.json"), content, members)
+    assert "12 of 12 sampled clips get the runs' label" in capsys.readouterr().out
     other = tmp_path / "other"
     shutil.copytree(place / "data", other)
-    for number, path in enumerate(sorted((other / "test").glob("*.wav"))):
-        if number % 2:  # the clips of two ids change places
-            before = path.with_name(f"TEST_{number - 1:04d}.wav")
-            one, two = before.read_bytes(), path.read_bytes()
-            before.write_bytes(two), path.write_bytes(one)
-    shutil.copytree(runs_of(place)[0], tmp_path / "run")
-    config = tmp_path / "run" / "config.yaml"
-    config.write_text(config.read_text().replace(str(place / "data"), str(other)))
+    (other / "test" / "TEST_0001.wav").rename(other / "aside.wav")  # each clip under the name of the one before
+    for number in (*range(2, 12), None):
+        source = other / "aside.wav" if number is None else other / "test" / f"TEST_{number:04d}.wav"
+        source.rename(other / "test" / f"TEST_{(number or 12) - 1:04d}.wav")
     with pytest.raises(UserError, match="predicts other labels than its runs"):
-        main([str(tmp_path / "run"), "--output", str(tmp_path / "made")])
-    assert not (tmp_path / "made").exists()
+        compare(estimate_of(place / "moved", other, 12, tmp_path / "other.json"), content, members)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(place, tmp_path):
@@ -148,8 +159,9 @@ def test_wheels_are_pinned_to_what_is_installed_and_to_the_requirements(place):
 def test_a_fresh_environment_of_the_wheels_alone_predicts_without_network(place, tmp_path):
     """Needs the package index (or a mirror of it) to fetch the wheels, and minutes."""
     bundle = tmp_path / "bundle"
-    shutil.copytree(place / "moved", bundle)
+    main([*map(str, runs_of(place)), "--method", "stack", "--output", str(bundle), "--estimate", "5", "--clips", "1000"])
     readme = (bundle / "README.md").read_text()
+    assert "1000 clips take" in readme and "(from 5 clips)" in readme
     fetch, install = (next(line.split() for line in readme.splitlines() if f"pip {word} " in line) for word in ("download", "install"))
     subprocess.run([sys.executable, *fetch[1:]], cwd=bundle, check=True)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)

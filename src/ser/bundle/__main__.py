@@ -86,7 +86,7 @@ def try_out(folder: Path, content: dict, members: Members, given: Namespace) -> 
         words = ["--data", str(root.resolve()), "--estimate", str(given.estimate), "--output", str(answer)]
         words += ["--sample", str(Path(given.sample).resolve())] if given.sample else []
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        command = [sys.executable, str(folder / "predict.py"), *words]
+        command = [sys.executable, str(folder.resolve() / "predict.py"), *words]
         if subprocess.run(command, cwd=place, env=environment, check=False).returncode:  # noqa: S603 - this very Python and our own file
             raise UserError(f"the bundle doesn't run on {root} (its message is above); nothing was written. --estimate 0 bundles untried.")
         estimate = read_json(answer)

@@ -6,7 +6,6 @@ and whose process has gone (a kill, a power cut) is what it looks like: nobody k
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ import pandas as pd
 from ser.inference.runs import read_csv
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError
-from ser.runtime.files import atomic_path
+from ser.runtime.files import atomic_path, locked
 from ser.submit.sites import SITES
 
 COLUMNS = (
@@ -77,9 +76,7 @@ class Ledger:
 @contextmanager
 def open_ledger(path: Path) -> Iterator[Ledger]:
     """The ledger, locked for the length of the block; a new one where there is none. Raises UserError for one that was damaged."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_name(f".{path.name}.lock")):
         yield Ledger(path, _read(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS), dtype=object))
 
 
