@@ -102,7 +102,7 @@ def test_the_estimate_counts_what_grows_with_the_clips(place, tmp_path):
     assert (estimate["clips"], estimate["models"], estimate["all_clips"]) == (5, 4, 12)
     assert estimate["ids"] == ["TEST_0000", "TEST_0002", "TEST_0005", "TEST_0008", "TEST_0011"]
     assert estimate["all_seconds"] == pytest.approx(estimate["fixed_seconds"] + 12 * estimate["seconds_per_clip"])
-    assert told(10.0, 0.5, 100, 2.0) == "20 s and 1.000 s a clip; 100 clips take 2.0 minutes"
+    assert told(10.0, 0.5, 100, 2.0) == "20 s and 1.000 s a clip; 100 clips take at most about 2.0 minutes"
 
 
 def test_probabilities_have_the_digits_that_a_csv_keeps(place):
@@ -161,7 +161,7 @@ def test_a_fresh_environment_of_the_wheels_alone_predicts_without_network(place,
     bundle = tmp_path / "bundle"
     main([*map(str, runs_of(place)), "--method", "stack", "--output", str(bundle), "--estimate", "5", "--clips", "1000"])
     readme = (bundle / "README.md").read_text()
-    assert "1000 clips take" in readme and "(from 5 clips)" in readme
+    assert "1000 clips take at most about" in readme and "(from 5 clips)" in readme
     fetch, install = (next(line.split() for line in readme.splitlines() if f"pip {word} " in line) for word in ("download", "install"))
     subprocess.run([sys.executable, *fetch[1:]], cwd=bundle, check=True)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)

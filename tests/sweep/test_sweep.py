@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 import ser
@@ -24,7 +25,7 @@ from ser.inference.runs import read_run
 from ser.runtime.errors import Interrupted, UserError
 from ser.scoring.metrics import paired_difference
 from ser.sweep import judging, trials, wandb_trial
-from ser.sweep.__main__ import main, run_trials
+from ser.sweep.__main__ import check_same_sweep, main, run_trials
 from ser.sweep.judging import gain_over_seeds, nested_choice
 from ser.sweep.report import short_yaml
 from ser.sweep.space import config_with, read_space
@@ -34,6 +35,9 @@ from tiny import make_tiny_data, write_tiny_config
 
 ROOT = Path(__file__).parents[2]
 RATES = {"train.learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}, "train.epochs": {"low": 2, "high": 8, "step": 2}}
+
+SPACE = {"train.learning_rate": FloatDistribution(1e-5, 1e-1, log=True), "train.epochs": IntDistribution(2, 8, step=2)}
+"""What `read_space` makes of RATES."""
 
 
 def skill_of(config: Config) -> float:
@@ -75,13 +79,12 @@ def words(tmp_path):
     """The command without --output: a config of five folds, and a space."""
     config = write_tiny_config(tmp_path / "base.yaml", tmp_path / "no data", cv={"n": 5})
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(RATES))
-    return ["--config", str(config), "--space", str(tmp_path / "space.yaml"), "--trials", "8"]
+    return ["--config", str(config), "--space", str(tmp_path / "space.yaml"), "--trials", "7"]
 
 
 def open_sweep(folder: Path, words: list[str], prune: bool = True) -> Sweep:
     folder.mkdir(parents=True, exist_ok=True)
-    given = [f"--config={words[1]}"]
-    return Sweep.open(folder, given, read_space(Path(words[3]), given), prune)
+    return Sweep.open(folder, [f"--config={words[1]}"], SPACE, prune)
 
 
 def drawn(sweep: Sweep) -> list[tuple]:
@@ -92,7 +95,7 @@ def test_a_sweep_gives_up_what_falls_behind_and_finds_the_best_rate(stand_in, wo
     main([*words, "--output", str(tmp_path / "sweep"), "--rescore", "1"])
     result = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     table = pd.read_csv(tmp_path / "sweep" / "trials.csv")
-    assert len(table) == 8 and result["trials"]["pruned"] > 0 and result["trials"]["fail"] == 0
+    assert len(table) == 7 and result["trials"]["pruned"] > 0 and result["trials"]["fail"] == 0
     assert (table[table["state"] == "pruned"]["folds"] < 5).all() and (table[table["state"] == "complete"]["folds"] == 5).all()
     trained = (tmp_path / "sweep" / "trained.txt").read_text().split("\n")
     assert len([line for line in trained if line.startswith("trial_")]) == table["folds"].sum()
@@ -111,12 +114,12 @@ def test_a_sweep_gives_up_what_falls_behind_and_finds_the_best_rate(stand_in, wo
 
 def test_an_interrupted_sweep_draws_and_finds_what_an_uninterrupted_one_does(stand_in, write_run, words, tmp_path, monkeypatch):
     whole = open_sweep(tmp_path / "whole", words)
-    run_trials(whole, 5)
+    run_trials(whole, 4)
     calls = []
 
     def stops_at_every_ninth(config, folds):
         calls.append(folds)
-        if len(calls) % 7 == 0:
+        if len(calls) % 8 == 0:
             raise Interrupted("a signal")
         write_run(config, folds)
 
@@ -124,27 +127,27 @@ def test_an_interrupted_sweep_draws_and_finds_what_an_uninterrupted_one_does(sta
     stops = 0
     while True:
         try:
-            run_trials(open_sweep(tmp_path / "pieces", words), 5)
+            run_trials(open_sweep(tmp_path / "pieces", words), 4)
             break
         except Interrupted:
             stops += 1
-    assert stops >= 2
+    assert stops == 3
     assert drawn(open_sweep(tmp_path / "pieces", words)) == drawn(whole)
 
 
 def test_two_processes_share_the_trials_and_none_is_trained_twice(stand_in, words, tmp_path):
     open_sweep(tmp_path / "sweep", words, prune=False)
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=lambda: run_trials(open_sweep(tmp_path / "sweep", words, prune=False), 6)) for _ in range(2)]
+    processes = [context.Process(target=lambda: run_trials(open_sweep(tmp_path / "sweep", words, prune=False), 4)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
     sweep = open_sweep(tmp_path / "sweep", words)
-    assert [trial.state for trial in sweep.trials(*TrialState)] == [TrialState.COMPLETE] * 6
+    assert [trial.state for trial in sweep.trials(*TrialState)] == [TrialState.COMPLETE] * 4
     trained = (tmp_path / "sweep" / "trained.txt").read_text().split()
-    assert len(trained) // 2 == 6 * 5 and len({tuple(pair) for pair in np.reshape(trained, (-1, 2))}) == 30
+    assert len(trained) // 2 == 4 * 5 and len({tuple(pair) for pair in np.reshape(trained, (-1, 2))}) == 20
 
 
 def test_a_failed_trial_is_told_and_the_sweep_goes_on_but_not_where_all_fail(stand_in, write_run, words, tmp_path, monkeypatch):
@@ -215,7 +218,8 @@ def test_a_space_that_cannot_be_is_refused_before_any_trial(tmp_path, space, say
 
 
 def test_a_folder_belongs_to_one_sweep(stand_in, words, tmp_path):
-    main([*words, "--output", str(tmp_path / "sweep"), "--rescore", "0"])
+    assert read_space(tmp_path / "space.yaml", []) == SPACE
+    check_same_sweep(open_sweep(tmp_path / "sweep", words), words[3])
     with pytest.raises(UserError, match=r"train\.dropout|train\.warmup: was 0\.1, now 0\.2"):
         main([*words, "--output", str(tmp_path / "sweep"), "--train.warmup", "0.2"])
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({"train.mixup": [0.0, 0.4]}))
@@ -242,8 +246,7 @@ def test_every_space_that_comes_along_fits_its_configs(space, config):
 
 
 def test_the_file_for_wandb_runs_a_trial_by_the_same_keys(write_run, words, tmp_path, monkeypatch):
-    given = [f"--config={words[1]}"]
-    path = write_wandb_file(tmp_path / "sweep", given, read_space(Path(words[3]), given), "accuracy")
+    path = write_wandb_file(tmp_path / "sweep", [f"--config={words[1]}"], SPACE, "accuracy")
     content = yaml.safe_load(path.read_text())
     assert content["metric"] == {"name": "accuracy", "goal": "maximize"} and content["parameters"]["train.epochs"] == {
         "values": [2, 4, 6, 8]

@@ -31,6 +31,8 @@ DATA_KEYS = ("max_seconds", "min_seconds", "noise_reduction", "allow_absolute_pa
 
 def pack(folder: Path, members: Members, method: str, sample: Path) -> dict:
     """Write models, code and bundle.json into the folder; returns what bundle.json holds. sample: the sample submission of the blend."""
+    if len(members.test) != len(members.runs):
+        raise UserError("a model of all clips can't be bundled. Name runs alone.")
     fitted = METHODS[method](members.oof, members.labels)
     label_names = list(members.runs[0].label_names)
     content = {
@@ -92,7 +94,7 @@ def _add_member(folder: Path, content: dict, name: str, run: Run) -> dict:
 def _pool(folder: Path, files: dict[str, int], model: Path) -> Iterator[tuple[str, str]]:
     """(name in the model's folder, place in the bundle) of each of its files; what is there already isn't copied again."""
     if not model.is_dir():
-        raise UserError(f"{model}: no such folder. The run's models were removed; train it again.")
+        raise UserError(f"{model}: no such folder. Its models were removed, or it holds predictions only. Name a trained run.")
     for path in sorted(file for file in model.rglob("*") if file.is_file()):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -179,6 +179,6 @@ def write_estimate(output: Path, table: Table, blended: np.ndarray, clock: Clock
 
 
 def told(fixed: float, per_clip: float, clips: int, slower: float = 1.0) -> str:
-    """e.g. `14 s and 0.21 s a clip; 352 clips take 1.5 minutes`."""
+    """e.g. `14 s and 0.21 s a clip; 352 clips take at most about 1.5 minutes`."""
     minutes = slower * (fixed + per_clip * clips) / 60
-    return f"{slower * fixed:.0f} s and {slower * per_clip:.3f} s a clip; {clips} clips take {minutes:.1f} minutes"
+    return f"{slower * fixed:.0f} s and {slower * per_clip:.3f} s a clip; {clips} clips take at most about {minutes:.1f} minutes"

@@ -1,7 +1,7 @@
 """Send a submission to DACON or Kaggle, once, and keep a ledger of what was sent.
 
     DACON_TOKEN=... python -m ser.submit submissions/base.csv --to dacon --competition 236105 --team NAME
-    python -m ser.submit submissions/base.csv --to kaggle --competition speech-emotions --message "three encoders" --yes
+    python -m ser.submit submissions/base.csv --to kaggle --competition speech-emotions --message three-encoders --yes
 
 The file is checked once more against its record and the sample. Shown are its out-of-fold score and what was sent before; then it
 asks. The ledger (submissions/ledger.csv) is written before the call and gets the answer after it. The same bytes aren't sent twice, nor
