@@ -19,9 +19,6 @@ from ser.config import DataConfig, build_parser, output_file, parse
 from ser.data.csv_input import shown
 from ser.data.inputs import Input, cut_clips
 from ser.data.tables import Table, read_audio, read_clips, with_voices
-from ser.inference.opening import model_folders
-from ser.inference.prediction import predict_table
-from ser.models.registry import load_model
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json
@@ -40,6 +37,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     parser.add_argument("paths", type=str, nargs="+", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
+    # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.inference.opening import model_folders
+    from ser.inference.prediction import predict_table
+    from ser.models.registry import load_model
+
     output = output_file(arguments.output, ".csv", ".json") if arguments.output else None
     takes = load_model(model_folders(arguments.model)[0]).takes
     clips = clips_to_predict(arguments.paths, config.data, takes)

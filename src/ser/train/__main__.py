@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from ser.config import add_list, build_parser, parse
 from ser.runtime.errors import Interrupted, UserError, run_command
-from ser.train.training import train
 
 
 def main(argv: list[str]) -> None:
     parser = build_parser("train", __doc__)
     add_list(parser, "--folds", "Train only these folds, e.g. 0,3; the report is made when all are there.")
     config, arguments = parse(parser, argv)
+    # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.train.training import train
+
     try:
         train(config, chosen_folds(arguments.folds, config.cv.n))
     except Interrupted as stopped:
