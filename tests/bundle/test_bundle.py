@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from checkpoints import make_checkpoint
-from ser.bundle.__main__ import compare, main
+from ser.bundle.__main__ import main
+from ser.bundle.making import compare
 from ser.bundle.predicting import as_written, told
 from ser.bundle.predicting import main as predict
 from ser.bundle.wheels import NEEDED, pinned

@@ -25,9 +25,10 @@ from ser.inference.runs import read_run
 from ser.runtime.errors import Interrupted, UserError
 from ser.scoring.metrics import paired_difference
 from ser.sweep import judging, trials, wandb_trial
-from ser.sweep.__main__ import check_same_sweep, main, run_trials
+from ser.sweep.__main__ import main
 from ser.sweep.judging import gain_over_seeds, nested_choice
 from ser.sweep.report import short_yaml
+from ser.sweep.running import check_same_sweep, run_trials
 from ser.sweep.space import config_with, read_space
 from ser.sweep.trials import Sweep
 from ser.sweep.wandb_file import write_wandb_file

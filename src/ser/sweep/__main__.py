@@ -18,44 +18,25 @@ import os
 import time
 from pathlib import Path
 
-import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from ser.config import as_plain, build_parser, flat, key_words, output_folder, read_words
+from ser.config import build_parser, key_words, output_folder, read_words
 from ser.runtime.errors import UserError, run_command
-from ser.runtime.files import write_text
-from ser.train.experiment import NEUTRAL_KEYS
-
-MISSING = "the sweep needs Optuna: pip install -r requirements-sweep.txt"
 
 
 def main(argv: list[str]) -> None:
-    """Run trials until there are enough, then judge the best and write it all down."""
+    """Read the words, then run trials until there are enough, judge the best, and write it all down."""
     given, words = read_arguments(argv)
+    folder = output_folder(given.output or default_output(given))
+    os.environ.setdefault("SER_STARTED", str(time.time()))  # a --run.time_budget counts for all trials together
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise UserError(MISSING) from None
-    from ser.sweep.judging import judge
-    from ser.sweep.report import write_report
-    from ser.sweep.space import read_space
-    from ser.sweep.trials import Sweep
-    from ser.sweep.wandb_file import write_wandb_file
+        raise UserError("the sweep needs Optuna: pip install -r requirements-sweep.txt") from None
+    from ser.sweep.running import run_sweep
 
-    os.environ.setdefault("SER_STARTED", str(time.time()))  # a --run.time_budget counts for all trials together
-    folder, space = output_folder(given.output or default_output(given)), read_space(Path(given.space), words)
-    folder.mkdir(parents=True, exist_ok=True)
-    sweep = Sweep.open(folder, words, space, given.prune)
-    check_same_sweep(sweep, given.space)
-    write_wandb_file(folder, words, space, sweep.base.train.metric)
-    run_trials(sweep, given.trials)
-    if busy := unfinished(sweep):
-        print(f"{busy} trials are still being trained by other processes; the last one writes the result into {folder}")
-        return
-    seeds = [sweep.base.run.seed + number for number in range(1, given.rescore + 1)]
-    print(write_report(sweep, judge(sweep, seeds), " ".join(map(str, given.config))))
-    print(f"made {folder}: best.yaml (python -m ser.train --config {folder}/best.yaml), sweep.md, trials.csv, wandb.yaml")
+    run_sweep(folder, words, given)
 
 
 def read_arguments(argv: list[str]) -> tuple[Namespace, list[str]]:
@@ -77,46 +58,6 @@ def read_arguments(argv: list[str]) -> tuple[Namespace, list[str]]:
 def default_output(given: Namespace) -> str:
     """outputs/sweeps/<config>_<space>."""
     return str(Path("outputs") / "sweeps" / "_".join([*(Path(str(file)).stem for file in given.config), Path(given.space).stem]))
-
-
-def check_same_sweep(sweep, space: str) -> None:
-    """Write what the sweep is of; raise UserError where the folder's is of something else."""
-    settings = {
-        key: value for key, value in flat(as_plain(sweep.base)).items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS
-    }
-    now = {"settings": settings, "space": yaml.safe_load(Path(space).read_text(encoding="utf-8"))}
-    path = sweep.folder / "searched.yaml"
-    if not path.exists():
-        return write_text(path, yaml.safe_dump(now, sort_keys=False, allow_unicode=True))
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    changed = [
-        f"  {key}: was {before[part].get(key)}, now {now[part].get(key)}"
-        for part in now
-        for key in sorted(before[part].keys() | now[part].keys())
-        if before[part].get(key) != now[part].get(key)
-    ]
-    if changed:
-        raise UserError("\n".join([f"{sweep.folder} is a sweep of something else:", *changed, "Use another --output."]))
-
-
-def run_trials(sweep, wanted: int) -> None:
-    """Trial after trial, until there are as many as wanted."""
-    from ser.sweep.trials import run_trial
-
-    while True:
-        with sweep.next_trial(wanted) as trial:
-            if trial is None:
-                return
-            tried = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in trial.params.items())
-            print(f"== trial {trial.number}: {tried}", flush=True)
-            print(f"trial {trial.number}: {run_trial(sweep, trial)}", flush=True)
-
-
-def unfinished(sweep) -> int:
-    """How many trials other processes are at."""
-    from optuna.trial import TrialState
-
-    return len(sweep.trials(TrialState.RUNNING))
 
 
 if __name__ == "__main__":
