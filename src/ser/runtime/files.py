@@ -6,6 +6,7 @@ name in one step. Readers see the old file or the new one, never a mixture.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -65,6 +66,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Let one process at a time into the block, the others wait; the lock ends with its process, however that ends."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove_leftovers(folder: str | Path, alone: bool) -> None:

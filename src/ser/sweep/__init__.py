@@ -1,0 +1,1 @@
+"""Searching settings: many ordinary runs, and an honest word on the best of them."""
