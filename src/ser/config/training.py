@@ -85,6 +85,8 @@ class RunConfig:
     """Folder of the run; default outputs/<name of the --config file>, of several outputs/A+B."""
     seed: NonNegativeInt = 0
     """Everything random follows from it."""
+    seeds: list[NonNegativeInt] = field(default_factory=list)
+    """Train once for each of these seeds, on one split (that of run.seed, or cv.seed), into <output>/seed_<s>; short: --seeds 0,1,2."""
     checkpoint_minutes: PositiveFloat = 5.0
     """A checkpoint this often; rarer on a disk so slow that writing them would take over 2 % of the time."""
     checkpoint_steps: PositiveInt | None = None

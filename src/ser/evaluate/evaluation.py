@@ -15,6 +15,7 @@ from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
 from ser.inference.prediction import predict_table
 from ser.inference.same_clips import places_in_run
+from ser.inference.seeds import seed_folders
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.scoring.calibration import expected_calibration_error, read_temperature, reliability, run_folder_of
@@ -157,6 +158,7 @@ def match_labels(model_names: Sequence[str], data_names: Sequence[str], given: M
 
 def seen_in_training(model: str | Path, report: pd.DataFrame) -> np.ndarray:
     """(n,) bool: which clips of a store's report the model was trained on, as far as the model's run is there to ask."""
+    model = next(iter(seed_folders(model)), model)  # all seeds have trained on the same clips
     run = run_folder_of(model)
     if run is None:
         return np.zeros(len(report), bool)

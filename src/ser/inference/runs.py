@@ -17,6 +17,8 @@ from ser.data.csv_input import read_csv_input, shown
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 
+FULL_FIT = "full_fit"
+"""The folder of the model that was trained on all clips of a run."""
 SUM_TOLERANCE = 1e-4  # softmax in float32, written with 9 digits, stays within 1e-6
 
 
@@ -64,6 +66,10 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder. A run is what `python -m ser.train` writes, e.g. outputs/wav2vec2_base.")
+    if not (folder / "data.json").is_file() and (seeds := sorted(folder.glob("seed_*"))):
+        raise UserError(f"{folder} holds runs of several seeds; here one is needed, e.g. {seeds[0]}.")
+    if folder.resolve().name == FULL_FIT:
+        raise UserError(f"{folder} was trained on all clips and has no out-of-fold predictions, which are needed here. Name its run.")
     data, train, labels = _read_data(folder / "data.json")
     label_names = tuple(data["label_names"])
     ids = _unique([clip["id"] for clip in train], folder / "data.json")

@@ -52,6 +52,7 @@ class Trainer:
         self.accelerator = make_accelerator(config.train.precision)
         self.model = model.to(self.accelerator.device)
         self.data, self.config, self.title = data, config, title
+        self.last_epoch = data.epochs or config.train.epochs
         self.checkpoints, self.stopper = checkpoints, stopper
         self.loader = GroupLoader(data, model, config)
         self.objective = Objective(data.labels[data.train_rows], len(model.label_names), config.train, self.accelerator.device)
@@ -71,7 +72,7 @@ class Trainer:
         progress = self._restore()
         try:
             self._tell("begin")
-            while progress.epoch <= self.config.train.epochs and not any(hook.is_over(self) for hook in self.hooks):
+            while progress.epoch <= self.last_epoch and not any(hook.is_over(self) for hook in self.hooks):
                 groups = self.loader.groups_of(progress.epoch)
                 while progress.step < len(groups):  # once; again where memory was short, in smaller batches
                     self.model.train()
@@ -135,11 +136,13 @@ class Trainer:
         self._tell("after_numbers", numbers.told(loss, hits, norm))
 
     def _judge_epoch(self) -> dict:
-        """The epoch's row of history.csv, with scores on the validation part."""
+        """The epoch's row of history.csv, with scores on the validation part, where there is one."""
         self.read_numbers()
         progress, started = self.progress, time.monotonic()
-        probabilities = self.predict(self.data.store, self.data.valid_rows, after_batch=lambda: self.stopping.stop_if_asked(self))
-        scores = quick_scores(self.data.labels[self.data.valid_rows], probabilities)
+        rows, scores = self.data.valid_rows, None
+        if len(rows):
+            probabilities = self.predict(self.data.store, rows, after_batch=lambda: self.stopping.stop_if_asked(self))
+            scores = quick_scores(self.data.labels[rows], probabilities)
         factor = rate_factor(max(0, progress.global_step - 1), self.total_steps, self.warmup, self.config.train.schedule)
         loss, accuracy = progress.loss_sum / progress.clips, progress.correct / progress.clips
         row = history_row(progress.epoch, loss, accuracy, scores, set_rates(self.optimizer, factor))

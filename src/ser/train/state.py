@@ -13,13 +13,17 @@ from ser.runtime.errors import UserError
 
 @dataclass
 class FoldData:
-    """The clips of one fold. Rows index labels and the store alike."""
+    """The clips of one model. Rows index labels and the store alike; without valid_rows nothing judges it, and its last epoch is kept.
+
+    epochs: where training ends; None for train.epochs.
+    """
 
     store: Store
     labels: np.ndarray
     train_rows: np.ndarray
     valid_rows: np.ndarray
     seed: int
+    epochs: int | None = None
 
 
 @dataclass
