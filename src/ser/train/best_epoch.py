@@ -23,7 +23,7 @@ class BestEpoch(Hook):
         named = {name.removeprefix("valid_"): value for name, value in row.items() if name.startswith("valid_")}
         value = selection_value(train.metric, named) if named else None
         if value is None or progress.best_value is None or value > progress.best_value + train.min_improvement:
-            self.checkpoints.keep_best(trainer.model, progress.epoch)
+            self.checkpoints.keep_best(trainer.judged, progress.epoch)
             progress.best_epoch, progress.best_value = progress.epoch, None if value is None else float(value)
 
     def is_over(self, trainer: Trainer) -> bool:

@@ -31,6 +31,9 @@ class Hook:
     def after_numbers(self, trainer: Trainer, numbers: dict[str, float]) -> None:
         """When the numbers of a step have been read from the device, as a rule while the next one is on its way."""
 
+    def before_judging(self, trainer: Trainer) -> None:
+        """After the last step of an epoch; once more where judging it was interrupted."""
+
     def after_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
         """After an epoch was judged; row: its line of history.csv."""
 
@@ -72,7 +75,7 @@ class Saving(Hook):
         trainer.read_numbers()
         scaler = trainer.accelerator.scaler
         trainer.progress.scaler = scaler.state_dict() if scaler is not None else None
-        self.checkpoints.save(trainer.model, trainer.optimizer, asdict(trainer.progress))
+        self.checkpoints.save(trainer.model, trainer.optimizer, asdict(trainer.progress), trainer.average_network)
         self.last_saved = time.monotonic()
         self.save_seconds = self.last_saved - started
         self.stopper.margin = max(self.stopper.margin, 2 * self.save_seconds)
