@@ -1,7 +1,7 @@
 """The mean of a network's weights along its training, which is judged and kept in place of the weights of the moment.
 
-Izmailov et al. 2018 (arXiv 1803.05407) for the last epochs; the exponential mean is Polyak's. torch's own `AveragedModel` does the sums;
-buffers (the running statistics of batch norms) are averaged, too.
+Izmailov et al. 2018 (arXiv 1803.05407) for the last epochs; the exponential mean is Polyak's. The running statistics of batch norms are
+averaged, too, by torch's own `AveragedModel`; what is counted in whole numbers is taken as it is now.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ser.models.base import SerModel
 from ser.train.hooks import Hook
@@ -25,7 +25,7 @@ class Averaging(Hook):
         """average: `train.average`. epochs: of the schedule, whose last ones are meant."""
         self.decay = float(average) if average < 1 else None
         self.first_epoch = 1 if self.decay else max(1, epochs - int(average) + 1)
-        self.network = AveragedModel(model, multi_avg_fn=self._towards if self.decay else get_swa_multi_avg_fn(), use_buffers=True)
+        self.network = AveragedModel(model, multi_avg_fn=self._towards, use_buffers=True)
 
     def of(self, model: SerModel) -> SerModel:
         """What is judged and kept: the mean, where something is in it, else the model as it is."""
@@ -40,6 +40,11 @@ class Averaging(Hook):
             self.network.update_parameters(trainer.model)
 
     def _towards(self, mean: list[torch.Tensor], now: list[torch.Tensor], count: torch.Tensor) -> None:
-        """A step towards the weights of now: long ones at first, so that the weights of the beginning are soon forgotten."""
+        """One more in the mean. The exponential one goes far at first, so that the weights of the beginning are soon forgotten.
+
+        count: how many are in it. (torch's own means fail on whole numbers.)
+        """
         taken = float(count)
-        get_ema_multi_avg_fn(min(self.decay, (1 + taken) / (10 + taken)))(mean, now, count)
+        kept = min(self.decay, (1 + taken) / (10 + taken)) if self.decay else taken / (taken + 1)
+        for own, other in zip(mean, now, strict=True):
+            own.lerp_(other, 1 - kept) if own.is_floating_point() else own.copy_(other)
