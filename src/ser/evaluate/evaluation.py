@@ -81,10 +81,11 @@ def evaluate(
     predicted, store = predict_table(model, table, data, batch_size, precision)
     columns = [name for name in predicted.columns if name.startswith("p_")]
     matched = match_labels([name.removeprefix("p_") for name in columns], dataset.label_names, mapping or {})
-    rows = np.flatnonzero(store.usable)
+    rows = np.flatnonzero(store.usable & table.scored)
     if not len(rows):
         raise UserError(f"{dataset.root}: not one of {count(table.ids, 'clip')} can be used; `python -m ser.check_data` says why.")
     labels = np.array([matched.names.index(matched.of_data[name]) for name in dataset.label_names])[table.labels[rows]]
+    unclear = int((store.usable & ~table.scored).sum())
     probabilities = predicted.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
     paths = list(map(str, table.paths)) or [""] * len(table)
     speakers = None if table.speakers is None else [table.speakers[row] for row in rows]
@@ -109,7 +110,10 @@ def evaluate(
             {"id": table.ids[row], "status": store.report["status"][row], "path": paths[row]} for row in np.flatnonzero(~store.usable)
         ),
         seen=seen,
-        warnings=tuple(_warnings(seen, len(rows), classes, matched)),
+        warnings=(
+            *_warnings(seen, len(rows), classes, matched),
+            *[f"{unclear} clips have votes without a majority: not scored."] * bool(unclear),
+        ),
     )
 
 

@@ -68,19 +68,23 @@ def _begin(run: Run, output: Path, views: Sequence[View]) -> None:
 
 
 def _stores(run: Run, network: Model, views: Sequence[View], data: DataConfig | None) -> tuple[Store, Store | None]:
-    """The run's training clips that it used, and its test clips, in its order. Raises UserError where files aren't what they were."""
+    """The run's training clips that it used, those without a majority at the end, and its test clips, in its order.
+
+    Raises UserError where files aren't what they were.
+    """
     data = as_in_training(network, data or load_config(run.folder / "config.yaml").data)
     dataset = read_dataset(data)
     heard = replace(data, max_seconds=needed_seconds(views, data.max_seconds))
     found = []
-    for table, ids, hashes in ((dataset.train, run.ids, run.file_hashes), (dataset.test, run.test_ids, run.test_file_hashes)):
+    trained = (*run.ids, *run.unclear)
+    for table, ids, hashes in ((dataset.train, trained, run.file_hashes), (dataset.test, run.test_ids, run.test_file_hashes)):
         if not ids:
             found.append(None)
             continue
         rows = [-1] * len(ids) if table is None else pd.Index(table.ids).get_indexer(pd.Index(ids))
         gone = [name for name, row in zip(ids, rows, strict=True) if row < 0]
         store = None if gone else open_store(network.takes, table.take(np.asarray(rows)), heard)
-        if gone or any(known and known != now for known, now in zip(hashes, store.report["file_hash"], strict=True)):
+        if gone or any(known and known != now for known, now in zip(hashes, store.report["file_hash"], strict=False)):
             raise UserError(f"{data.root} doesn't hold the clips that {run.folder} was made from. Name their place with --data.root.")
         found.append(store)
     return found[0], found[1]
@@ -99,9 +103,12 @@ def _predict_fold(
     """valid.csv, test.csv and metrics.json of a fold, in this order."""
     before, after = run.folder / f"fold_{fold}", output / f"fold_{fold}"
     train, test = stores
-    rows = np.flatnonzero(run.fold_of == fold)
+    ids, fold_of = (*run.ids, *run.unclear), np.concatenate([run.fold_of, run.unclear_fold_of])
+    rows = np.flatnonzero(fold_of == fold)
     valid = predict_views(network, train, rows, views, batch_size, accelerator, title=f"fold {fold}, validation")
-    _write(after / "valid.csv", [run.ids[row] for row in rows], valid, run.label_names)
+    _write(after / "valid.csv", [ids[row] for row in rows], valid, run.label_names)
+    judging = rows < len(run.ids)
+    rows, valid = rows[judging], valid[judging]
     if test is not None:
         probabilities = read_probabilities(before / "test.csv", run.test_ids, run.label_names)  # unusable clips keep the prior
         usable = np.flatnonzero(test.usable)

@@ -74,10 +74,11 @@ def write_artefacts(
 def _judged(run: Experiment, folder: Path, rows: np.ndarray, valid: np.ndarray) -> dict:
     """valid.csv and confusion.png of the clips that the model hasn't trained on; returns their scores."""
     write_csv(folder / "valid.csv", probability_table([run.train.ids[row] for row in rows], valid, run.label_names))
-    labels = run.train.labels[rows]
-    speakers = None if run.train.speakers is None else [run.train.speakers[row] for row in rows]
-    plot_confusion(labels, valid, run.label_names, folder / "confusion.png")
-    return scores(labels, valid, speakers)
+    judging = run.train.scored[rows]
+    labels = run.train.labels[rows[judging]]
+    speakers = None if run.train.speakers is None else [run.train.speakers[row] for row in rows[judging]]
+    plot_confusion(labels, valid[judging], run.label_names, folder / "confusion.png")
+    return scores(labels, valid[judging], speakers)
 
 
 def history_row(epoch: int, train_loss: float, train_accuracy: float, valid: dict[str, float] | None, rates: dict[str, float]) -> dict:

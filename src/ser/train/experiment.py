@@ -142,6 +142,8 @@ def _describe_data(dataset: Dataset, train: Table, train_store: Store, test_stor
     described = {"label_names": list(dataset.label_names), "train": _hashes(train, train_store, "audio_hash"), "test": []}
     for clip, label in zip(described["train"], train.labels, strict=True):
         clip["label"] = int(label)
+    for row, clip in enumerate(described["train"] if train.votes is not None else ()):
+        clip |= {"votes": train.votes[row].tolist(), "clear": bool(train.clear[row])}
     prior = []
     if dataset.test is not None:
         described["test"] = _hashes(dataset.test, test_store, "audio_hash")
@@ -220,7 +222,7 @@ def _recorded(path: Path, parse: Callable[[str], object]) -> dict:
 
 
 def _content(clip: dict) -> tuple:
-    return clip["audio_hash"], clip.get("label")
+    return clip["audio_hash"], clip.get("label"), clip.get("votes")
 
 
 def _remove_run(folder: Path) -> None:

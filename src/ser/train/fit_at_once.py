@@ -16,11 +16,17 @@ from ser.train.part import Part
 from ser.train.signals import Stopper
 from ser.train.tracking import open_tracker
 
+MAJORITIES = "It was fitted in one go, to the annotators' majorities and not to their votes; training clips without one were left out."
+
 
 def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
     """Fit one model to its artefacts; returns what metrics.json holds. Raises Interrupted when the stopper says so."""
     config = run.config
-    labels, train_rows, valid_rows = run.train.labels, part.train_rows, part.valid_rows
+    labels, scored, valid_rows = run.train.labels, run.train.scored, part.valid_rows
+    train_rows, judging = part.train_rows[scored[part.train_rows]], scored[valid_rows]
+    if run.train.votes is not None:
+        left = len(part.train_rows) - len(train_rows)
+        say(f"{part.title}: a model fitted in one go learns majorities, not votes; {left} training clips without one are left out")
     model = fitted_model(run, part.seed)
     started = time.monotonic()
     on_train = quick_scores(
@@ -32,7 +38,7 @@ def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
     valid = None if part.fold is None else model.predict(run.train_store, valid_rows, f"{title}, validation", stopper.check)
     predicted = time.monotonic()
     test = predict_test(run, lambda rows: model.predict(run.test_store, rows, f"{title}, test", stopper.check))
-    on_valid = None if valid is None else quick_scores(labels[valid_rows], valid)
+    on_valid = None if valid is None else quick_scores(labels[valid_rows][judging], valid[judging])
     history = history_row(1, on_train["log_loss"], on_train["accuracy"], on_valid, {})
     timing = timing_row(1, len(train_rows), fitted - started, predicted - fitted, torch.device("cpu"))
     judged = "" if on_valid is None else f", valid acc {on_valid['accuracy']:.3f}"
@@ -43,7 +49,7 @@ def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
         "epoch_chosen_by": "nothing: the model is fitted in one go",
         "chance": chance_in_training(labels[train_rows], "shuffled"),
         "train_accuracy": on_train["accuracy"],
-        "caveats": model.caveats,
+        "caveats": [*model.caveats, *([] if run.train.votes is None else [MAJORITIES])],
         "chosen": model.chosen,
         "parameters": model.parameter_count,
         "trained_parameters": model.parameter_count,

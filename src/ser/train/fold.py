@@ -43,7 +43,8 @@ def train_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
         if is_fitted_at_once(run.config):
             return fit_part(run, part, stopper)
         config = run.config
-        data = FoldData(run.train_store, run.train.labels, part.train_rows, part.valid_rows, part.seed, part.epochs)
+        table = run.train
+        data = FoldData(run.train_store, table.labels, part.train_rows, part.valid_rows, part.seed, part.epochs, table.votes, table.clear)
         seed_everything(seed_of(data.seed, "weights"))
         with stopper.at_once():
             model = build_model(config.model, run.label_names, config.data.max_seconds)
@@ -51,7 +52,7 @@ def train_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
             _fit_statistics(model, data)
         checkpoints = Checkpoints(folder, run.fingerprints | {"epochs": str(part.epochs)})
         with open_tracker(config, run.folder, part.name, "fold") as tracker:
-            start_head(run, model, data.train_rows, data.seed, stopper)
+            start_head(run, model, data.train_rows[table.scored[data.train_rows]], data.seed, stopper)
             trained, data.store, test_store = what_is_trained(run, model, stopper)
             trainer = Trainer(trained, data, config, checkpoints, stopper, (Tracking(tracker),), part.title)
             progress = trainer.fit()

@@ -128,8 +128,8 @@ class Trainer:
         seed_everything(seed)
         device = self.accelerator.device
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        labels = torch.as_tensor(self.data.labels[rows], device=device)
-        batch, targets = self.objective.mix(batch, self.objective.targets(labels), seed)
+        known = self.data.labels if self.data.votes is None else self.data.votes
+        batch, targets = self.objective.mix(batch, self.objective.targets(torch.as_tensor(known[rows], device=device)), seed)
         with self.accelerator.autocast():
             logits = self.model(**batch)
         return self.objective.loss_sum(logits, targets), (logits.argmax(-1) == targets.argmax(-1)).sum()
@@ -154,7 +154,7 @@ class Trainer:
         self.read_numbers()
         self._tell("before_judging")
         progress, started = self.progress, time.monotonic()
-        rows, scores = self.data.valid_rows, None
+        rows, scores = self.data.judging_rows, None
         if len(rows):
             stop_if_asked = lambda: self.stopping.stop_if_asked(self)  # noqa: E731
             probabilities = self.predict(self.data.store, rows, after_batch=stop_if_asked, model=self.judged)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ser.config import Config
+from ser.data.votes import describe_votes
 from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
@@ -79,6 +80,8 @@ def _train_run(config: Config, folds: list[int] | None, stopper: Stopper) -> tup
         report = run_report(run.folder, facts=facts)
     track_run(config, run.folder, report)
     print(f"out-of-fold: {describe(report['oof'])}")
+    if report["votes"]:
+        print(describe_votes(report["votes"]))
     for warning in report["warnings"]:
         print(f"warning: {warning}")
     full = _train_full_fit(run, stopper) if config.cv.full_fit else None
