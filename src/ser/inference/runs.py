@@ -7,7 +7,7 @@ in which a folder lists its files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,16 +94,8 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
         if test_ids:
             test_sum += read_probabilities(part / "test.csv", test_ids, label_names)
 
-    clear = np.array([clip.get("clear", True) for clip in train])
-    votes = None
-    if all("votes" in clip for clip in train):
-        there = ~np.isnan(oof[:, 0])
-        votes = np.array([clip["votes"] for clip in train], dtype=float)[there], oof[there]
-    unclear, unclear_fold_of = tuple(ids[row] for row in np.flatnonzero(~clear)), fold_of[~clear]
-    train, ids = [clip for clip in train if clip.get("clear", True)], tuple(ids[row] for row in np.flatnonzero(clear))
-    labels, fold_of, oof = labels[clear], fold_of[clear], oof[clear]
     speakers = tuple(clip.get("speaker") for clip in train)
-    return Run(
+    run = Run(
         folder=folder,
         fingerprint=data["fingerprint"],
         split=data["split"],
@@ -128,9 +120,32 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
         cut=data.get("cut", {}),
         without_transcript=tuple(data.get("without_transcript", ())),
         text_leak=data.get("text_leak"),
-        unclear=unclear,
-        unclear_fold_of=unclear_fold_of,
-        votes=votes,
+        unclear=(),
+        unclear_fold_of=np.zeros(0, np.int64),
+        votes=None,
+    )
+    return _judged_by_majorities(run, train) if "votes" in train[0] else run
+
+
+def _judged_by_majorities(run: Run, train: list[dict]) -> Run:
+    """The run with those of its clips alone that annotators agree on, and all their votes. train: of data.json."""
+    clear, there = np.array([clip["clear"] for clip in train]), run.predicted
+
+    def kept(values: tuple) -> tuple:
+        return tuple(value for value, agreed in zip(values, clear, strict=True) if agreed)
+
+    return replace(
+        run,
+        ids=kept(run.ids),
+        labels=run.labels[clear],
+        speakers=None if run.speakers is None else kept(run.speakers),
+        fold_of=run.fold_of[clear],
+        oof=run.oof[clear],
+        file_hashes=kept(run.file_hashes),
+        audio_hashes=kept(run.audio_hashes),
+        unclear=tuple(name for name, agreed in zip(run.ids, clear, strict=True) if not agreed),
+        unclear_fold_of=run.fold_of[~clear],
+        votes=(np.array([clip["votes"] for clip in train], dtype=float)[there], run.oof[there]),
     )
 
 
