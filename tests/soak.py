@@ -61,20 +61,20 @@ def main() -> None:
     sys.exit(same != given.seeds)
 
 
-def soak(folder: Path, data: Path, seed: int, kills: int) -> tuple[list[str], Counter]:
+def soak(folder: Path, data: Path, seed: int, kills: int, epochs: int = 8) -> tuple[list[str], Counter]:
     """One seed: an uninterrupted run and a killed one.
 
     Returns the names of the files in which they differ, and how many kills came at any moment and during which writes.
     """
-    _ended_well(_train(folder / "whole", data, seed))
+    _ended_well(_train(folder / "whole", data, seed, epochs))
     dice, killed = random.Random(seed), Counter()  # noqa: S311 - moments to kill at, no secrets
     while killed.total() < kills:
-        process = _train(folder / "killed", data, seed)
+        process = _train(folder / "killed", data, seed, epochs)
         moment = _kill(process, folder / "killed", dice, AIMS[killed.total() % len(AIMS)])
         if moment is None:  # it ended before: everything is done
             break
         killed[moment] += 1
-    _ended_well(_train(folder / "killed", data, seed))
+    _ended_well(_train(folder / "killed", data, seed, epochs))
     for run in ("whole", "killed"):
         _submit(folder / run)
     return compare(folder / "whole", folder / "killed"), killed
@@ -94,10 +94,11 @@ def _files(place: Path) -> Iterator[tuple[str, bytes]]:
             yield str(path.relative_to(place)), path.read_bytes()
 
 
-def _train(place: Path, data: Path, seed: int) -> subprocess.Popen:
+def _train(place: Path, data: Path, seed: int, epochs: int) -> subprocess.Popen:
     place.mkdir(parents=True, exist_ok=True)
     sections = EVERYTHING_RANDOM | {
-        "train": EVERYTHING_RANDOM["train"] | {"workers": 2 * (seed % 2), "learning_rate": 1e-3, "head_learning_rate": 1e-3},
+        "train": EVERYTHING_RANDOM["train"]
+        | {"workers": 2 * (seed % 2), "epochs": epochs, "learning_rate": 1e-3, "head_learning_rate": 1e-3},
         "run": {"seed": seed, "checkpoint_steps": 2, "output": str(place / "outputs" / "tiny")},
     }
     config = write_tiny_config(place / "tiny.yaml", data, **sections)

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +40,15 @@ def parse_only(monkeypatch: pytest.MonkeyPatch, command: str, words: list[str]) 
     with pytest.raises(Parsed) as parsed:
         module.main(words)
     return parsed.value.args[0]
+
+
+def test_no_command_imports_what_is_slow_before_it_has_read_its_words():
+    """So --help and a misspelt word are answered at once: torch alone takes seconds to import."""
+    modules = [module_of(command).__name__ for command in commands()]
+    slow = {"torch", "transformers", "sklearn", "scipy", "matplotlib", "librosa", "wandb", "av"}
+    code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\nprint([*sys.modules.keys() & {slow}])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SOURCE.parent)
+    assert told.stdout.strip() == "[]"
 
 
 def shown_commands() -> list[tuple[str, str]]:

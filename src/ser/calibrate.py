@@ -19,7 +19,6 @@ import numpy as np
 
 from ser.config import Config, build_parser, key_words, parse
 from ser.data.tables import Dataset, read_dataset
-from ser.evaluate.report import plot_reliability
 from ser.inference.runs import Run, read_probabilities, read_run
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_json
@@ -73,6 +72,8 @@ def calibrate(run: Run, labelled: Dataset | None = None, config: Config | None =
         f"one fold, before: ECE {result['ece_before']:.3f}": reliability(run.labels, run.oof),
         f"one fold, after: ECE {result['ece_after']:.3f}": reliability(run.labels, cross_fitted(run.labels, run.oof, run.fold_of)),
     }
+    from ser.evaluate.report import plot_reliability  # imports torch, which --help needn't wait for
+
     plot_reliability(panels, run.folder / "calibration.png", f"{run.folder.name}: out-of-fold confidence")
     return result | {"temperature_of_the_mean": mean}
 

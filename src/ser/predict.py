@@ -16,24 +16,21 @@ The audio is prepared exactly as in training: what that was is stored in the mod
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from jsonargparse import Namespace
 
 from ser.config import DataConfig, add_list, build_parser, key_words, output_file, output_folder, parse
 from ser.data.csv_input import shown
-from ser.data.inputs import Input, cut_clips
+from ser.data.inputs import Input, Store, cut_clips
 from ser.data.tables import Table, read_audio, read_clips, with_voices
-from ser.data.views import View, read_views
-from ser.inference.opening import model_folders
-from ser.inference.predicted_again import predict_run_again
-from ser.inference.prediction import predict_table
-from ser.models.registry import load_model
-from ser.report.run_report import run_report
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json
-from ser.scoring.metrics import describe
+
+if TYPE_CHECKING:
+    from ser.data.views import View
 
 SHOWN = 20
 LISTINGS = (".csv", ".tsv", ".txt")  # Excel saves "Unicode text" as .txt
@@ -48,6 +45,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     parser.add_argument("paths", type=str, nargs="*", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
+    # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.data.views import read_views
+    from ser.inference.opening import model_folders
+    from ser.inference.prediction import predict_table
+    from ser.models.registry import load_model
+
     views = read_views(arguments.predict.views)
     if not arguments.paths:
         return _predict_run(arguments, views, config.data if "data.root" in dict(key_words(argv)) else None)
@@ -61,7 +64,7 @@ def main(argv: list[str]) -> None:
         )
     table.insert(0, "id", clips.ids)
     unusable = int(table["label"].isna().sum())
-    _show(table)
+    _show(table, store)
     if output:
         _write(table, output)
     print(
@@ -73,6 +76,10 @@ def main(argv: list[str]) -> None:
 
 def _predict_run(arguments: Namespace, views: list[View], data: DataConfig | None) -> None:
     """The clips that a run was made from, predicted again in views, as a run folder."""
+    from ser.inference.predicted_again import predict_run_again
+    from ser.report.run_report import run_report
+    from ser.scoring.metrics import describe
+
     if not views or not arguments.output:
         raise UserError(
             "PATH: given nothing to predict; allowed are audio files, folders, CSVs. Or, to predict the run's own clips again in views: "
@@ -112,12 +119,19 @@ def _heard(given: Path, data: DataConfig) -> Table:
     return read_audio(given, data) if is_listing else Table((str(given),), (given,))
 
 
-def _show(table: pd.DataFrame) -> None:
-    for row in table.head(SHOWN).itertuples():
-        known = isinstance(row.label, str)
-        print(f"{shown([row.id])}  {row.label} {row.confidence:.2f}" if known else f"{shown([row.id])}  not predicted: {row.status}")
+def _show(table: pd.DataFrame, store: Store) -> None:
+    """The first rows, with what is wrong with a clip, or was left out of it."""
+    for row, found in zip(table.head(SHOWN).itertuples(), store.report.itertuples(), strict=False):
+        if isinstance(row.label, str):
+            print(f"{shown([row.id])}  {row.label} {row.confidence:.2f}" + (f" ({found.detail})" if _is_worth_telling(found) else ""))
+        else:
+            print(f"{shown([row.id])}  not predicted: {row.status}" + (f", {found.detail}" if found.detail else ""))
     if len(table) > SHOWN:
         print(f"… and {len(table) - SHOWN} more")
+
+
+def _is_worth_telling(found: object) -> bool:
+    return not {"incomplete", "several_tracks"}.isdisjoint(getattr(found, "notes", "").split())
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

@@ -71,6 +71,14 @@ JOINED = {
     "webm": ("a.webm", [encoded("webm", "libopus", 48_000), encoded("webm", "libopus", 48_000)]),
     "webm of a browser": ("a.webm", [encoded("webm", "libopus", 48_000, options={"live": "1"})] * 2),
     "transport streams of another layout": ("a.ts", [encoded("mpegts", "ac3", 48_000, "stereo"), encoded("mpegts", "ac3", 48_000, "5.1")]),
+    "flv": ("a.flv", [encoded("flv", "aac", 44_100), encoded("flv", "aac", 22_050)]),
+    "TTA": ("a.tta", [encoded("tta", "tta")] * 2),
+    "WavPack": ("a.wv", [encoded("wv", "wavpack", 16_000), encoded("wv", "wavpack", 44_100, "stereo")]),
+    "VOC": ("a.voc", [encoded("voc", "pcm_s16le")] * 2),
+    "CAF": ("a.caf", [encoded("caf", "pcm_s16le"), encoded("caf", "pcm_s16le", 44_100, "stereo")]),
+    "AIFF": ("a.aiff", [packed("AIFF"), packed("AIFF", 22_050)]),
+    "Wave64": ("a.w64", [packed("W64"), packed("W64", 44_100, 2)]),
+    "ASF": ("a.asf", [encoded("asf", "pcm_s16le"), encoded("asf", "pcm_s16le", 44_100)]),
 }  # fmt: skip
 
 

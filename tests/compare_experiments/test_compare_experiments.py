@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from runs import make_run
 from ser.compare_experiments import __main__ as compare_experiments
+from ser.compare_experiments import running
 from ser.compare_experiments.experiments import read_experiment, speaker_gaps
 from ser.compare_experiments.report import write_comparison
 from ser.runtime.errors import UserError
@@ -51,7 +52,7 @@ def arguments(data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def output(arguments):
     with pytest.MonkeyPatch.context() as patch:  # four starts of Python less; the test with a signal has a process of its own
-        patch.setattr(compare_experiments, "_train_in_own_process", in_this_process)
+        patch.setattr(running, "_train_in_own_process", in_this_process)
         compare_experiments.main(arguments)
     return Path(arguments[-1])
 
@@ -103,7 +104,7 @@ def test_costs_are_measured(output):
 
 def test_the_same_command_again_trains_nothing_and_changes_no_result(output, arguments, monkeypatch):
     before = {path: path.read_bytes() for path in output.rglob("*.csv") if path.name != "comparison.csv"}
-    monkeypatch.setattr(compare_experiments, "_train_in_own_process", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(running, "_train_in_own_process", lambda *_: pytest.fail("trained again"))
     compare_experiments.main(arguments)
     assert before == {path: path.read_bytes() for path in output.rglob("*.csv") if path.name != "comparison.csv"}
 
@@ -128,7 +129,7 @@ def test_another_setting_for_finished_runs_is_refused(output, arguments):
     ],
 )
 def test_what_a_user_gets_wrong_is_one_message_before_any_training(tmp_path, monkeypatch, words, match):
-    monkeypatch.setattr(compare_experiments, "train_experiment", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(running, "train_experiment", lambda *_: pytest.fail("training began"))
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text("train: {epochs: 1}\n")
     with pytest.raises(UserError, match=match):
@@ -205,7 +206,7 @@ def test_runs_over_other_clips_or_folds_are_not_compared(tmp_path):
 
 
 def test_what_is_fitted_in_one_go_has_no_history_to_show(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare_experiments, "_train_in_own_process", in_this_process)
+    monkeypatch.setattr(running, "_train_in_own_process", in_this_process)
     files = [tmp_path / f"{name}.yaml" for name in ("one", "two")]
     for file, classifier in zip(files, ("svm", "logistic"), strict=True):
         file.write_text(f"model: {{kind: classical, classical: {{features: [librosa], classifier: {classifier}}}}}\n")

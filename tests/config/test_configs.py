@@ -30,7 +30,13 @@ EXPERIMENT_OF_PRESET = "xlsr_korean_15.yaml"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=48, test_clips=6)
+    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=36, test_clips=6)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One for all: the clips are decoded once."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +45,14 @@ def texts(tmp_path_factory):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_trains_with_the_real_command(path, data, texts, tmp_path):
+def test_config_trains_with_the_real_command(path, data, texts, cache, tmp_path):
     layers = [path.with_name(EXPERIMENT_OF_PRESET), path] if path.name.startswith("gpu_") else [path]
     content = yaml.safe_load(layers[0].read_text())
     reads = content.get("model", {}).get("kind", "encoder").startswith("text")
     assert len(path.read_text().splitlines()) <= 35, "a config holds only what differs from the defaults"
     options = {
         "--data.root": texts if reads else data,
-        "--data.cache": tmp_path / "cache",
+        "--data.cache": cache,
         "--run.output": tmp_path / "run",
         "--cv.n": 2,
         "--train.epochs": 1,

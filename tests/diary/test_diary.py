@@ -17,6 +17,7 @@ from ser.diary.shares import EMPTY_MESSAGE, Diary, analyze_diary_percent, percen
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.train import __main__ as train
+from ser.train import training
 from texts import make_texts
 from tiny import write_tiny_config
 
@@ -32,7 +33,7 @@ def model(tmp_path_factory):
             folder / "tiny.yaml", folder / "input", model={"kind": "text_ngrams", "from_scratch": None, "freeze": "feature_encoder"}
         )
     )
-    train.train(config)
+    training.train(config)
     return config.run.output
 
 

@@ -39,14 +39,17 @@ def data(tmp_path_factory):
     return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=96, test_clips=6)
 
 
-def trained(folder, data, kind, **train_section):
-    """The out-of-fold table of a small run, by clip id."""
+def trained(folder, data, kind, *words, **train_section):
+    """The folder of a small run."""
     folder.mkdir(exist_ok=True)
     model = {"from_scratch": None, "freeze": "feature_encoder", "kind": kind} | SMALL[kind]
     path = write_tiny_config(folder / "small.yaml", data, model=model, train={"batch_size": 8, "head_learning_rate": 1e-2} | train_section)
-    train.main(["--config", str(path)])
-    run = Path(load_config(path).run.output)
-    return pd.read_csv(run / "oof.csv", dtype={"id": str}).set_index("id"), read_json(run / "report.json")["oof"]
+    train.main(["--config", str(path), *words])
+    return Path(load_config(path).run.output)
+
+
+def score(run):
+    return read_json(run / "report.json")["oof"]
 
 
 def copy_with_rows(data, folder, change):
@@ -57,15 +60,15 @@ def copy_with_rows(data, folder, change):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["mfcc_lstm_delta", "classical"])
+@pytest.mark.parametrize("kind", ["mfcc_cnn", "classical"])
 def test_shuffled_labels_give_chance_and_true_ones_do_not(data, tmp_path, kind):
     few = {"epochs": 12, "metric": "loss"}
-    _, true = trained(tmp_path / "true", data, kind, **few)
+    true = score(trained(tmp_path / "true", data, kind, **few))
 
     def shuffled(rows):
         return rows.assign(label=np.random.default_rng(0).permutation(rows["label"]))
 
-    _, chance = trained(tmp_path / "chance", copy_with_rows(data, tmp_path / "shuffled", shuffled), kind, **few)
+    chance = score(trained(tmp_path / "chance", copy_with_rows(data, tmp_path / "shuffled", shuffled), kind, **few))
     error = np.sqrt(chance["majority"] * (1 - chance["majority"]) / chance["n"])
     assert chance["accuracy"] < chance["majority"] + 3 * error
     assert true["accuracy"] > chance["majority"] + 6 * error, "the control would pass on a model that learns nothing"
@@ -73,12 +76,14 @@ def test_shuffled_labels_give_chance_and_true_ones_do_not(data, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["encoder", "mfcc_cnn", "mfcc_lstm_delta", "classical"])
 def test_the_order_of_the_rows_does_not_matter(data, tmp_path, kind):
-    """Sorted by class, as the faulty experiments had it, against mixed: the same folds and the same out-of-fold predictions."""
-    mixed, _ = trained(tmp_path / "mixed", data, kind, epochs=1)
+    """Sorted by class, as the faulty experiments had it, against mixed: the same folds and the same predictions."""
     by_class = copy_with_rows(data, tmp_path / "sorted", lambda rows: rows.sort_values(["label", "id"], ascending=False))
-    sorted_rows, _ = trained(tmp_path / "by_class", by_class, kind, epochs=1)
-    sorted_rows = sorted_rows.loc[mixed.index]
-    assert (sorted_rows["fold"] == mixed["fold"]).all()
+    runs = [trained(tmp_path / place.name, place, kind, "--folds", "0", epochs=1) for place in (data, by_class)]
+    folds, valid = (
+        [pd.read_csv(run / name, dtype={"id": str}).set_index("id") for run in runs] for name in ("folds.csv", "fold_0/valid.csv")
+    )
+    assert folds[0]["fold"].equals(folds[1].loc[folds[0].index, "fold"])
+    mixed, sorted_rows = valid[0], valid[1].loc[valid[0].index]
     columns = [f"p_{name}" for name in LABELS]
     np.testing.assert_allclose(sorted_rows[columns], mixed[columns], atol=1e-5)
     assert mixed[columns].std().max() > 1e-3, "the test would pass on a model that answers the same to all"

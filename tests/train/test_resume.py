@@ -16,8 +16,7 @@ from soak import EVERYTHING_RANDOM, compare, soak
 from ser.config import load_config
 from ser.runtime.errors import Interrupted, UserError
 from ser.runtime.files import read_json, write_json
-from ser.train import __main__ as train
-from ser.train import checkpoint, lock
+from ser.train import checkpoint, lock, training
 from ser.train.checkpoint import Checkpoints, checksum
 from ser.train.experiment import open_experiment
 from ser.train.fold import train_fold
@@ -60,7 +59,7 @@ def test_interrupted_run_ends_byte_identical(whole, data, tmp_path, steps, worke
 
 def test_killed_run_ends_byte_identical(data, tmp_path):
     """The real command, with loader workers; `python tests/soak.py` is the long form."""
-    differences, kills = soak(tmp_path, data, seed=1, kills=3)
+    differences, kills = soak(tmp_path, data, seed=1, kills=3, epochs=2)
     assert differences == []
     assert kills.total() == 3
     assert kills["in a checkpoint"] >= 1
@@ -255,7 +254,7 @@ def test_nothing_half_written_is_left_of_a_killed_process(whole, data, tmp_path)
 def test_checkpoints_of_a_fold_killed_right_after_its_last_write_are_removed(data, tmp_path):
     config, _, folder = interrupted(data, tmp_path, stops=(4,))
     (folder / "metrics.json").write_text("{}")
-    train.train(config, [0])
+    training.train(config, [0])
     assert not (folder / "checkpoints").exists()
 
 

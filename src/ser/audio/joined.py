@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from ser.audio.container import SEARCHED_BYTES, WAV, Container, adts_frame_bytes, first_frame, id3_bytes, mpeg_frame_bytes
+from ser.audio.container import OTHER, SEARCHED_BYTES, WAV, Container, adts_frame_bytes, first_frame, id3_bytes, mpeg_frame_bytes
 from ser.audio.promise import TOLERATED_BYTES, avi_chunks, boxes, segments, wav_files
 from ser.audio.window import Span
 
@@ -20,6 +20,17 @@ FRAME_BYTES = {"mp3": mpeg_frame_bytes, "aac": adts_frame_bytes}
 OGG_START = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)  # the first page of a stream, RFC 3533
 FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)  # and the STREAMINFO block, RFC 9639
 EBML_START = re.compile(rb"\x1a\x45\xdf\xa3.{1,60}?\x42\x82.(?:webm|matroska)", re.DOTALL)  # RFC 8794, with a DocType
+# Kinds that FFmpeg alone knows here, of which it reads the first of joined files.
+OTHER_STARTS = re.compile(
+    rb"FLV\x01[\x01\x04\x05]\0\0\0\x09|TTA1[\x01\x03]\0|Creative Voice File\x1a|caff\0\x01\0\0desc|FORM.{4}AIF[FC]|#!AMR(?:-WB)?\n"
+    rb"|riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"  # Sony's Wave64
+    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"  # ASF: wma, wmv
+    # WavPack's first block: its index is 0, and it is the first of its moment.
+    + rb"|wvpk.{6}\0.{5}\0{4}.{5}["
+    + re.escape(bytes(flags for flags in range(256) if flags & 8))
+    + rb"]",
+    re.DOTALL,
+)
 LONGEST_MATCH = 128
 TAGS = (b"ID3", b"TAG", b"APE", b"LYR")
 
@@ -27,7 +38,8 @@ TAGS = (b"ID3", b"TAG", b"APE", b"LYR")
 def parts_of(descriptor: int, container: Container, size: int) -> tuple[list[Part], str]:
     """The parts of a file in their order, and what is left out of them ("": nothing). A file that isn't joined is one part.
 
-    Of Ogg and FLAC every byte is looked at, of MP3 and AAC every frame's header, of others only the file's headers.
+    Of Ogg, FLAC and kinds that FFmpeg alone knows every byte is looked at, of MP3 and AAC every frame's header, of others only the
+    file's headers.
     """
     if container.name in FRAME_BYTES:
         return _frames_only(descriptor, size, FRAME_BYTES[container.name])
@@ -104,7 +116,13 @@ def _oggs(descriptor: int, size: int) -> list[int]:
     return starts
 
 
-STARTS = {"wav": _wavs, "avi": _avis, "mp4": _mp4s, "matroska": _matroskas, "flac": _flacs, "ogg": _oggs}
+def _others(descriptor: int, size: int) -> list[int]:
+    """Another file of the kind that stands at the start: the same first four bytes."""
+    first = os.pread(descriptor, 4, 0)
+    return [start for start in _matches(OTHER_STARTS, descriptor, size) if os.pread(descriptor, 4, start) == first]
+
+
+STARTS = {"wav": _wavs, "avi": _avis, "mp4": _mp4s, "matroska": _matroskas, "flac": _flacs, "ogg": _oggs, OTHER.name: _others}
 
 
 def _matches(pattern: re.Pattern, descriptor: int, size: int) -> Iterator[int]:

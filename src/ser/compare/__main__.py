@@ -13,13 +13,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ser.compare.candidates import read_candidates, ready_list
-from ser.compare.judging import judge
-from ser.compare.labelled import read_labelled
-from ser.compare.table import SHOWN, write_choice
 from ser.config import build_parser, output_folder, parse
 from ser.report.tables import text_table
-from ser.runtime.device import make_accelerator
 from ser.runtime.errors import run_command
 from ser.runtime.progress import say
 
@@ -36,6 +31,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--folds", type=int, default=5, help="Folds for candidates that are fitted here.")
     parser.add_argument("--seed", type=int, default=0, help="Of the folds.")
     config, arguments = parse(parser, argv)
+    # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.compare.candidates import read_candidates, ready_list
+    from ser.compare.judging import judge
+    from ser.compare.labelled import read_labelled
+    from ser.compare.table import SHOWN, write_choice
+    from ser.runtime.device import make_accelerator
+
     output = output_folder(arguments.output)
     candidates = read_candidates(arguments.candidates) if arguments.candidates else ready_list()
     labelled = read_labelled(config.data, arguments.folds, arguments.seed)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ser.diary.sentences import split_sentences
-from ser.inference.prediction import predict_texts
 from ser.report.pictures import save_figure
 from ser.runtime.errors import UserError
 
@@ -67,6 +66,8 @@ def read_diary(text: str, model: str | Path = DEFAULT_MODEL, max_len: int = 256)
     sentences = tuple(split_sentences(text))
     if not sentences:
         return Diary((), (), np.zeros((0, 0)))
+    from ser.inference.prediction import predict_texts  # imports torch, which an empty text or --help needn't wait for
+
     probabilities, names = predict_texts(model, sentences, max_tokens=max_len)
     return Diary(sentences, names, probabilities)
 

@@ -15,9 +15,6 @@ from dataclasses import fields
 from pathlib import Path
 
 from ser.config import add_list, build_parser, output_folder, parse
-from ser.export.folder import export_folder
-from ser.export.model_card import Facts
-from ser.export.source import read_source
 from ser.runtime.errors import run_command
 
 
@@ -31,6 +28,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data_name", type=str, help="What the training data is called.")
     parser.add_argument("--data_license", type=str, help="Licence of the training data.")
     _, arguments = parse(parser, argv)
+    # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.export.folder import export_folder
+    from ser.export.model_card import Facts
+    from ser.export.source import read_source
+
     output = output_folder(arguments.output)
     source = read_source(arguments.model)
     if source.folds > 1 and source.model.resolve().parents[1] == Path(arguments.model).resolve():

@@ -14,12 +14,12 @@ import os
 from typing import TYPE_CHECKING
 
 from ser.config import build_parser, parse
-from ser.korean.engine import InferenceEngine, create_inference_engine
 from ser.runtime.errors import UserError, run_command
-from ser.serve.answer import TIMELINE_SECONDS, answer
 
 if TYPE_CHECKING:
     import gradio
+
+    from ser.korean.engine import InferenceEngine
 
 LARGEST_FILE = "200mb"
 NO_ANSWER = ("", None, None, None)
@@ -31,6 +31,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--port", type=int, default=7860, help="Port to listen on.")
     parser.add_argument("--host", type=str, default="127.0.0.1", help="Address to listen on; 0.0.0.0 lets other machines in.")
     _, arguments = parse(parser, argv)
+    # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.korean.engine import create_inference_engine
+
     page = build_page(create_inference_engine(arguments.model), arguments.model)
     try:
         _, address, _ = page.launch(
@@ -49,6 +52,7 @@ def build_page(engine: InferenceEngine, title: str) -> gradio.Blocks:
         import gradio
     except ImportError:
         raise UserError("gradio isn't installed, which makes the page. Bring it: pip install -r requirements-serve.txt") from None
+    from ser.serve.answer import TIMELINE_SECONDS, answer
 
     def on_clip(path: str | None) -> tuple:
         if path is None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from ser.config import add_list, build_parser, parse
 from ser.runtime.errors import Interrupted, UserError, run_command
-from ser.train.training import train
 
 
 def main(argv: list[str]) -> None:
@@ -23,6 +22,9 @@ def main(argv: list[str]) -> None:
     config, arguments = parse(parser, argv)
     if arguments.seeds is not None:
         config.run.seeds = chosen_seeds(arguments.seeds)
+    # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.train.training import train
+
     try:
         train(config, chosen_folds(arguments.folds, config.cv.n))
     except Interrupted as stopped:

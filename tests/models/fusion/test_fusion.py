@@ -25,7 +25,7 @@ from ser.inference.runs import read_run
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, write_csv
-from ser.train import __main__ as train
+from ser.train import training
 from ser.train.experiment import open_experiment
 from stops import steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from tiny import write_tiny_config
@@ -64,20 +64,20 @@ def config_of(folder, data, model=FUSION, **sections):
 @pytest.fixture(scope="module")
 def fused(data, tmp_path_factory):
     config = config_of(tmp_path_factory.mktemp("fused"), data)
-    return config.run.output, train.train(config)
+    return config.run.output, training.train(config)
 
 
 @pytest.fixture(scope="module")
 def of_words(data, tmp_path_factory):
     config = config_of(tmp_path_factory.mktemp("words"), data, PLAIN | {"kind": "text_ngrams"})
-    return config.run.output, train.train(config)
+    return config.run.output, training.train(config)
 
 
 @pytest.fixture(scope="module")
 def of_voice(data, tmp_path_factory):
     classical = {"kind": "classical", "classical": {"features": ["librosa"], "classifier": "logistic"}}
     config = config_of(tmp_path_factory.mktemp("voice"), data, PLAIN | classical)
-    return config.run.output, train.train(config)
+    return config.run.output, training.train(config)
 
 
 def test_both_together_know_what_neither_knows_alone(fused, of_words, of_voice):
@@ -103,7 +103,7 @@ def test_runs_of_one_kind_over_different_clips_are_still_refused(of_words, data,
     table.loc[0, "text"] = "다른 말"
     write_csv(tmp_path / "clips.csv", table)
     config = config_of(tmp_path / "other", tmp_path / "clips.csv", PLAIN | {"kind": "text_ngrams"})
-    train.train(config)
+    training.train(config)
     with pytest.raises(UserError, match="different data"):
         ensemble.main([str(of_words[0]), config.run.output, "--output", str(tmp_path / "x.csv")])
 
@@ -121,7 +121,7 @@ def test_without_a_transcript_the_audio_decides_and_it_is_counted(data, tmp_path
     table.loc[::4, "text"] = ""
     write_csv(data.parent / "partly.csv", table)
     config = config_of(tmp_path, data.parent / "partly.csv")
-    report = train.train(config)
+    report = training.train(config)
     assert "12 of 48 training clips have no transcript; their audio alone decides" in capsys.readouterr().out
     assert any("audio alone decided: 12 of 48" in line for line in report["caveats"])
     model = load_model(f"{config.run.output}/fold_0/model")
@@ -151,12 +151,12 @@ def test_a_frozen_text_encoder_runs_once_per_text_and_stays_as_it_was(data, tmp_
     folder = make_text_checkpoint(tmp_path / "roberta", pd.read_csv(data)["text"])
     model = PLAIN | {"kind": "fusion", "fusion": {"text_encoder": str(folder)}}
     config = config_of(tmp_path / "run", data, model, train=TRAIN | {"epochs": 2})
-    train.train(config)
+    training.train(config)
     kept = list((tmp_path / "run" / "cache").glob("text-outputs-*/*.safetensors"))
     written = {path: path.stat().st_mtime_ns for path in kept}
     assert len(kept) == 2  # 48 texts, 32 in a file; the second fold found them there
     config.run.seed, config.run.output = 1, str(tmp_path / "again")
-    train.train(config)
+    training.train(config)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "cache").glob("text-outputs-*/*")} == written
     from safetensors.torch import load_file
 

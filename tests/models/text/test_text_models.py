@@ -28,6 +28,7 @@ from ser.models.text.text_tokens import learn_tokenizer
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, write_csv
 from ser.train import __main__ as train
+from ser.train import training
 from ser.train.experiment import open_experiment
 from stops import steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from texts import make_texts
@@ -58,13 +59,13 @@ def config_of(folder, data, model, **train):
 @pytest.fixture(scope="module")
 def ngrams(data, tmp_path_factory):
     config = config_of(tmp_path_factory.mktemp("ngrams"), data, NGRAMS)
-    return config.run.output, train.train(config)
+    return config.run.output, training.train(config)
 
 
 @pytest.fixture(scope="module")
 def scratch(data, tmp_path_factory):
     config = config_of(tmp_path_factory.mktemp("scratch"), data, SCRATCH, epochs=15)
-    return config.run.output, train.train(config)
+    return config.run.output, training.train(config)
 
 
 @pytest.mark.parametrize(("kind", "least"), [("ngrams", 0.6), ("scratch", 0.35)])
@@ -239,9 +240,9 @@ def test_empty_text_is_never_trained_on_and_gets_the_prior_in_a_test_set(data, t
     write_csv(tmp_path / "input" / "test.csv", test)
     config = config_of(tmp_path, tmp_path / "input", NGRAMS)
     with pytest.raises(UserError, match=f"2 of 144 training clips can't be used:\n.*{EMPTY}"):
-        train.train(config)
+        training.train(config)
     config.data.on_bad_audio = "drop"
-    assert train.train(config)["oof"]["n"] == 142
+    assert training.train(config)["oof"]["n"] == 142
     run = read_run(config.run.output)
     prior = np.bincount(run.labels, minlength=6) / 142
     np.testing.assert_allclose(run.test[5], prior, atol=1e-9)
@@ -284,7 +285,7 @@ def test_keys_of_sound_are_refused_for_models_of_texts(words, message):
 
 def test_model_of_audio_refuses_a_table_of_texts_and_the_reverse(data, tmp_path, ngrams):
     with pytest.raises(UserError, match="no column path"):
-        train.train(load_config(write_tiny_config(tmp_path / "a.yaml", data)))
+        training.train(load_config(write_tiny_config(tmp_path / "a.yaml", data)))
     (tmp_path / "audio.csv").write_text("id,path\na,a.wav\n")
     with pytest.raises(UserError, match="there are none"):
         predict.main(["--model", str(ngrams[0]), str(tmp_path / "audio.csv")])
@@ -313,10 +314,10 @@ def test_transcripts_come_from_their_own_csv(tmp_path, data):
     write_csv(tmp_path / "words.csv", table[["id", "text"]].iloc[::-1])
     config = config_of(tmp_path, tmp_path / "in", NGRAMS)
     with pytest.raises(UserError, match=r"data\.transcripts"):
-        train.train(config)
+        training.train(config)
     config.data.transcripts = str(tmp_path / "words.csv")
     run = open_experiment(config)
     assert list(run.train_store.texts) == table["text"].tolist()
     write_csv(tmp_path / "words.csv", table[["id", "text"]].assign(id=[f"x{i}" for i in range(144)]))
     with pytest.raises(UserError, match="not one is the same"):
-        train.train(config)
+        training.train(config)
