@@ -84,6 +84,9 @@ for config in "${configs[@]}"; do
     say "training $name"
     run ser.train --config "$config" ${options[@]+"${options[@]}"}
     outputs+=("outputs/$name")
+    case "${blending[*]-}" in *weighted | *stack) ;; *) # models of all clips (cv.full_fit), which have nothing to learn weights from
+        for full in "outputs/$name"/full_fit "outputs/$name"/seed_*/full_fit; do [ ! -f "$full/metrics.json" ] || outputs+=("$full"); done ;;
+    esac
     names+=("$name")
 done
 name=$(IFS=+; printf '%s' "${names[*]}" | cut -c1-100)

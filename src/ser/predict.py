@@ -4,7 +4,11 @@
     python -m ser.predict --model outputs/demo/fold_0 recordings/ --output predictions.csv
     python -m ser.predict --model outputs/demo input/test.csv --output predictions.csv
     python -m ser.predict --model outputs/text_ngrams comments.csv --output predictions.csv
+    python -m ser.predict --model outputs/demo clip.wav --predict.views speed:0.95,speed:1.05     # test-time augmentation
+    python -m ser.predict --model outputs/demo --predict.views speed:0.95,speed:1.05 --output outputs/demo_views
 
+The last one predicts the run's own clips again, each by the fold that hasn't trained on it, and the test clips: a run folder for
+`ser.ensemble`, with its out-of-fold score beside the one without views.
 A model of texts takes a CSV `id,text`; one of audio and text a CSV `id,path,text`, or `id,path` and --data.transcripts.
 The audio is prepared exactly as in training: what that was is stored in the model's folder.
 """
@@ -12,10 +16,12 @@ The audio is prepared exactly as in training: what that was is stored in the mod
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+from jsonargparse import Namespace
 
-from ser.config import DataConfig, build_parser, output_file, parse
+from ser.config import DataConfig, add_list, build_parser, key_words, output_file, output_folder, parse
 from ser.data.csv_input import shown
 from ser.data.inputs import Input, Store, cut_clips
 from ser.data.tables import Table, read_audio, read_clips, with_voices
@@ -23,29 +29,35 @@ from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json
 
+if TYPE_CHECKING:
+    from ser.data.views import View
+
 SHOWN = 20
 LISTINGS = (".csv", ".tsv", ".txt")  # Excel saves "Unicode text" as .txt
 
 
 def main(argv: list[str]) -> None:
-    parser = build_parser(
-        "predict", __doc__, sections=["data"], usage="--model RUN PATH [PATH ...] [--output FILE] [--section.key value ...]"
-    )
+    parser = build_parser("predict", __doc__, sections=["data"], usage="--model RUN [PATH ...] [--output FILE] [--section.key value ...]")
     parser.add_argument("--model", type=str, required=True, help="Run folder (outputs/X), fold folder, or model folder.")
-    parser.add_argument("--output", type=str, help="CSV or JSON to write; without it the first rows are shown.")
+    parser.add_argument("--output", type=str, help="CSV or JSON to write; without it the first rows are shown. Without PATHs a folder.")
+    add_list(parser, "--predict.views", "Views whose predictions are averaged with the clip's own: speed:F, gain:DB, shift:SHARE, crops:N.")
     parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
-    parser.add_argument("paths", type=str, nargs="+", help="Audio files, folders of audio files, or CSVs with a path column.")
+    parser.add_argument("paths", type=str, nargs="*", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
     # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.data.views import read_views
     from ser.inference.opening import model_folders
     from ser.inference.prediction import predict_table
     from ser.models.registry import load_model
 
+    views = read_views(arguments.predict.views)
+    if not arguments.paths:
+        return _predict_run(arguments, views, config.data if "data.root" in dict(key_words(argv)) else None)
     output = output_file(arguments.output, ".csv", ".json") if arguments.output else None
     takes = load_model(model_folders(arguments.model)[0]).takes
     clips = clips_to_predict(arguments.paths, config.data, takes)
-    table, store = predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision)
+    table, store = predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision, views=views)
     if cut := cut_clips(store):
         print(
             f"warning: {cut} of {len(table)} clips are longer than the model hears at once: only their beginning counts (see ser.timeline)"
@@ -60,6 +72,28 @@ def main(argv: list[str]) -> None:
     )
     if unusable:
         print(f"{unusable} could not be used: see their status")
+
+
+def _predict_run(arguments: Namespace, views: list[View], data: DataConfig | None) -> None:
+    """The clips that a run was made from, predicted again in views, as a run folder."""
+    from ser.inference.predicted_again import predict_run_again
+    from ser.report.run_report import run_report
+    from ser.scoring.metrics import describe
+
+    if not views or not arguments.output:
+        raise UserError(
+            "PATH: given nothing to predict; allowed are audio files, folders, CSVs. Or, to predict the run's own clips again in views: "
+            "--predict.views speed:0.95,speed:1.05 --output outputs/X_views."
+        )
+    output = output_folder(arguments.output)
+    gain = predict_run_again(arguments.model, output, views, data, arguments.batch_size, arguments.precision)
+    report = run_report(output)
+    print(f"out-of-fold in views: {describe(report['oof'])}")
+    print(
+        f"against {arguments.model} as it is: accuracy {gain['difference']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] "
+        f"(95 % interval, paired), log loss {gain['log_loss']:+.3f}"
+    )
+    print(f"made {output}: the run's clips in {len(views) + 1} views, oof.csv, report.html (open it in a browser), report.md")
 
 
 def clips_to_predict(paths: list[str], data: DataConfig, takes: Input) -> Table:

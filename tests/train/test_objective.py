@@ -21,6 +21,15 @@ def batch():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_on_shares_of_votes_equals_torch(batch, smoothing):
+    logits, _ = batch
+    shares = torch.distributions.Dirichlet(torch.ones(3)).sample((7,))
+    loss = objective(label_smoothing=smoothing)
+    expected = functional.cross_entropy(logits, shares, label_smoothing=smoothing, reduction="sum")
+    assert loss.loss_sum(logits, loss.targets(shares)) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_equals_torch(batch, smoothing):
     logits, labels = batch
     loss = objective(label_smoothing=smoothing)

@@ -43,7 +43,7 @@ def read_labelled(config: DataConfig, folds: int, seed: int) -> Labelled:
     to_target = mapped(dataset.label_names)
     store = open_store("audio", dataset.train, config, "labelled clips")
     stands = np.array([to_target[label] is not None for label in dataset.train.labels])
-    keep = np.flatnonzero(store.usable & stands)
+    keep = np.flatnonzero(store.usable & stands & dataset.train.scored)
     table = dataset.train.take(keep)
     truth = np.array([TARGET.index(to_target[label]) for label in table.labels], dtype=np.int64)
     if len(np.unique(truth)) < 2:

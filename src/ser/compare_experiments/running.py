@@ -34,6 +34,8 @@ def config_of(file: Path, options: list[str]) -> Config:
         config, _ = parse(build_parser("train", ""), ["--config", str(file), *options])
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
+    if config.run.seeds:
+        raise UserError(f"{file}: run.seeds: an experiment is trained once here. Take it out; `python -m ser.train` trains several seeds.")
     return config
 
 

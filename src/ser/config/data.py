@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jsonargparse.typing import PositiveFloat
+from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from ser.config.ranges import FoldCount
 
@@ -48,3 +48,8 @@ class FoldsConfig:
     speakers are known."""
     file: str | None = None
     """Read `id,fold` from this CSV instead of making folds, e.g. to blend runs over one split."""
+    seed: NonNegativeInt | None = None
+    """Seed of the split; without it run.seed, which also seeds the training."""
+    full_fit: bool = False
+    """After the folds, train one model more on all training clips, for as many epochs as the folds found best (their median). It has no
+    out-of-fold score and is a member of its own in the ensemble: outputs/X/full_fit."""

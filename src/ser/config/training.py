@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 
 from ser.config.ranges import HalfOpenUnit
 
@@ -47,6 +47,9 @@ class TrainConfig:
     """Focal loss (Lin et al. 2017, arXiv 1708.02002): the surer a clip's right answer, the less it counts; 0 is off, 2 is usual."""
     mixup: NonNegativeFloat = 0.0
     """Beta parameter of mixup (Zhang et al. 2018, arXiv 1710.09412); 0 is off."""
+    average: PositiveInt | OpenUnitInterval | None = None
+    """Judge and keep a mean of the weights: a whole number: of so many last epochs; between 0 and 1, e.g. 0.99: the exponential mean, this
+    much of it kept in each step. Off, as it brought nothing where it was measured (docs/last_points.md)."""
     early_stopping: NonNegativeInt = 0
     """Stop after this many epochs without improvement; 0 is off."""
     min_improvement: NonNegativeFloat = 0.0
@@ -85,6 +88,8 @@ class RunConfig:
     """Folder of the run; default outputs/<name of the --config file>, of several outputs/A+B."""
     seed: NonNegativeInt = 0
     """Everything random follows from it."""
+    seeds: list[NonNegativeInt] = field(default_factory=list)
+    """Train once for each of these seeds, on one split (that of run.seed, or cv.seed), into <output>/seed_<s>; short: --seeds 0,1,2."""
     checkpoint_minutes: PositiveFloat = 5.0
     """A checkpoint this often; rarer on a disk so slow that writing them would take over 2 % of the time."""
     checkpoint_steps: PositiveInt | None = None

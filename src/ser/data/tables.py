@@ -21,6 +21,7 @@ from ser.data.paths import is_audio_name, resolve_paths
 from ser.data.sample_submission import Sample, read_sample
 from ser.data.speakers import known_speakers, read_speakers, speaker_column
 from ser.data.text_input import visible
+from ser.data.votes import read_votes, vote_columns
 from ser.runtime.errors import UserError
 
 
@@ -29,6 +30,7 @@ class Table:
     """Clips in the order of their source. `labels` are positions in the data set's label_names, int64 of shape (N,).
 
     paths is () where there are texts only. texts: what is said or written, "" where that is unknown. genders: female or male.
+    votes: (N, C), the share of annotators for each label, where several were asked; clear: (N,) bool, whether the label is a majority's.
     """
 
     ids: tuple[str, ...]
@@ -37,6 +39,8 @@ class Table:
     speakers: tuple[str | None, ...] | None = None
     genders: tuple[str | None, ...] | None = None
     texts: tuple[str, ...] | None = None
+    votes: np.ndarray | None = None
+    clear: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,7 +56,14 @@ class Table:
             speakers=None if self.speakers is None else tuple(self.speakers[row] for row in positions),
             genders=None if self.genders is None else tuple(self.genders[row] for row in positions),
             texts=None if self.texts is None else tuple(self.texts[row] for row in positions),
+            votes=None if self.votes is None else self.votes[positions],
+            clear=None if self.clear is None else self.clear[positions],
         )
+
+    @property
+    def scored(self) -> np.ndarray:
+        """(N,) bool: clips whose label is certain enough to judge by; all where nobody voted."""
+        return np.ones(len(self), bool) if self.clear is None else self.clear
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,19 +149,19 @@ def with_voices(table: Table, config: DataConfig) -> Table:
 
 
 def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Dataset:
-    labels, label_names = None, ()
+    label_names = ()
     train, test, sample = Table((), ()), None, None
     if (root / "train.csv").is_file():
         source = read_csv_input(root / "train.csv")
         train = _with_speakers(with_transcripts(_read_clips(source, config), config), root, config)
-        labels, label_names = _label_column(source, config, need_labels)
+        train, label_names = _with_labels(train, source, config, need_labels)
     elif need_labels:
         raise UserError(f"{root}: there is test.csv but no train.csv, and labelled clips are needed. Put train.csv there.")
     if (root / "test.csv").is_file():
         test = read_clips(root / "test.csv", config)
         if (root / "sample_submission.csv").is_file():
             sample = read_sample(root / "sample_submission.csv", test.ids, label_names, "test.csv")
-    return Dataset(label_names, replace(train, labels=labels), test, sample, root, "competition")
+    return Dataset(label_names, train, test, sample, root, "competition")
 
 
 def _read_single_csv(path: Path, config: DataConfig, need_labels: bool) -> Dataset:
@@ -161,8 +172,8 @@ def _read_single_csv(path: Path, config: DataConfig, need_labels: bool) -> Datas
         )
     source = read_csv_input(path)
     train = _with_speakers(with_transcripts(_read_clips(source, config), config), path.parent, config)
-    labels, label_names = _label_column(source, config, need_labels)
-    return Dataset(label_names, replace(train, labels=labels), None, None, path, "csv")
+    train, label_names = _with_labels(train, source, config, need_labels)
+    return Dataset(label_names, train, None, None, path, "csv")
 
 
 def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels: bool) -> Dataset:
@@ -202,11 +213,16 @@ def _read_clips(source: CsvInput, config: DataConfig) -> Table:
     return Table(ids, paths, None, speaker_column(source, ids), texts=texts and tuple(map(as_text, texts)))
 
 
-def _label_column(source: CsvInput, config: DataConfig, need_labels: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _with_labels(table: Table, source: CsvInput, config: DataConfig, need_labels: bool) -> tuple[Table, tuple[str, ...]]:
+    """The table with its labels, and the votes they come from where there are any; the label names."""
+    if vote_columns(source, config.labels):
+        votes, label_names = read_votes(source, config.labels)
+        return replace(table, labels=votes.labels, votes=votes.shares, clear=votes.clear), label_names
     cells = source.required("label", "emotion") if need_labels else source.column("label", "emotion")
     if cells is None or (not need_labels and all(map(is_missing, cells))):
-        return None, ()
-    return read_labels(cells, config.labels, source.path, [f"row {number}" for number in source.numbers])
+        return table, ()
+    labels, label_names = read_labels(cells, config.labels, source.path, [f"row {number}" for number in source.numbers])
+    return replace(table, labels=labels), label_names
 
 
 def _with_speakers(train: Table, folder: Path, config: DataConfig) -> Table:

@@ -3,6 +3,7 @@
     python -m ser.ensemble outputs/wav2vec2_base --output submissions/base.csv
     python -m ser.ensemble outputs/wav2vec2_base outputs/wavlm_large outputs/hubert_large --output submissions/three.csv
     python -m ser.ensemble outputs/a outputs/b --method weighted --output submissions/weighted.csv
+    python -m ser.ensemble outputs/a outputs/a/full_fit --output submissions/both.csv
 
 The folds of a run are averaged, then the runs are blended:
 
@@ -10,6 +11,9 @@ The folds of a run are averaged, then the runs are blended:
     gmean     geometric mean
     weighted  geometric mean with the weights of least out-of-fold log loss
     stack     logistic regression on the out-of-fold log probabilities
+
+A folder of several seeds (`ser.train --seeds`) is one member, the average of its runs. A model of all clips (`cv.full_fit`) is a member by
+its own name, outputs/X/full_fit; it predicts the test clips alone, so the two methods that learn refuse it.
 
 Runs that hear and runs that read (model.kind) may be blended, as long as they are over the same clips. Without test clips, the CSV
 holds the blend's out-of-fold probabilities.
@@ -31,6 +35,7 @@ from ser.ensemble.methods import METHODS
 from ser.report.tables import text_table
 from ser.runtime.errors import run_command
 from ser.scoring.metrics import describe
+from ser.scoring.spread import describe_spread
 from ser.train.tracking import track_submission
 
 SCORE_COLUMNS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "uar", "log_loss")
@@ -71,6 +76,13 @@ def summary(record: dict) -> str:
     )
     splits = "; ".join(dict.fromkeys(run["split"] for run in runs))
     lines = [f"out-of-fold scores of {len(runs)} run{'s' * (len(runs) > 1)} (split: {splits})", text_table(members)]
+    for run in runs:
+        if run["seeds"]:
+            lines += [f"{run['run']}:", *(f"  {line}" for line in describe_spread(run["seeds"], run["seeds"]["names"]))]
+    for full in record["full_fits"]:
+        lines.append(
+            f"{full['run']}: all {full['train_clips']} clips, {full['epoch']} epochs; weight {full['weight']:.3f} in the test predictions"
+        )
     if len(runs) > 1:
         numbers = [f"({number})" for number in range(1, len(runs) + 1)]
         correlation = pd.DataFrame(record["error_correlation"], columns=numbers)

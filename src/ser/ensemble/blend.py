@@ -11,7 +11,7 @@ import pandas as pd
 
 from ser.data.label_column import label_numbers
 from ser.ensemble.members import Members, read_members
-from ser.ensemble.methods import LEARNED, METHODS, fit_mean, nested_predictions, nesting_groups
+from ser.ensemble.methods import LEARNED, METHODS, Fitted, fit_mean, nested_predictions, nesting_groups
 from ser.ensemble.page import write_blend_page
 from ser.ensemble.submission import find_sample, make_submission
 from ser.inference.runs import check_same_ids, read_csv
@@ -19,6 +19,7 @@ from ser.runtime.environment import git_commit
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_json, write_text
 from ser.scoring.metrics import paired_difference, scores
+from ser.scoring.spread import seed_spread
 from ser.scoring.suspicions import suspicions
 
 
@@ -44,7 +45,7 @@ def blend_runs(
         raise UserError(f"no blending method {method!r}; there are {', '.join(METHODS)}.")
     members = read_members(run_folders, allow_missing_folds)
     label_names = members.runs[0].label_names
-    fitted = METHODS[method](members.oof, members.labels)
+    fitted = _fitted(method, members)
     blended, estimate = _out_of_fold(method, members)
     if members.test_ids:
         sample = find_sample(members.runs, sample)
@@ -65,6 +66,10 @@ def blend_runs(
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "method": method,
         **_compare(members, blended, fitted.weights),
+        "full_fits": [
+            {"run": str(full.folder), "epoch": full.epoch, "train_clips": len(full.run.ids), "weight": 1 / len(members.test)}
+            for full in members.full_fits
+        ],
         "estimate": estimate,
         "test": test_scores,
         "label_names": list(label_names),
@@ -94,6 +99,16 @@ def known_test_scores(path: Path, test_ids: Sequence[str], label_names: Sequence
     return scores(label_numbers(table["label"], label_names, path), probabilities, speakers)
 
 
+def _fitted(method: str, members: Members) -> Fitted:
+    """The blend of the test predictions. Raises UserError where a method has to learn and a member has nothing to learn from."""
+    if method in LEARNED and members.full_fits:
+        raise UserError(
+            f"--method {method} learns from out-of-fold predictions, and {members.full_fits[0].folder}, trained on all clips, has none. "
+            "Use --method mean or gmean, or leave it out."
+        )
+    return METHODS[method](members.test if members.full_fits else members.oof, members.labels)
+
+
 def _out_of_fold(method: str, members: Members) -> tuple[np.ndarray, str]:
     """Out-of-fold probabilities of the blend (n, C), and a phrase saying how they came about."""
     if method not in LEARNED:
@@ -113,6 +128,7 @@ def _compare(members: Members, blended: np.ndarray, weights: np.ndarray | None) 
             "missing_folds": list(run.missing_folds),
             "weight": None if weights is None else float(weights[number]),
             "oof": scores(labels, members.oof[number], speakers),
+            "seeds": _of_seeds(members, number),
         }
         for number, run in enumerate(members.runs)
     ]
@@ -127,6 +143,16 @@ def _compare(members: Members, blended: np.ndarray, weights: np.ndarray | None) 
         "gain_over_plain_mean": paired_difference(labels, blended, plain_mean, speakers),
         "error_correlation": error_correlation(members.oof, labels),
     }
+
+
+def _of_seeds(members: Members, number: int) -> dict | None:
+    """The spread of a member that is the average of several seeds, over the clips of the blend."""
+    runs = members.seeds[number]
+    if not runs:
+        return None
+    rows = pd.Index(runs[0].ids).get_indexer(pd.Index(members.ids))
+    spread = seed_spread(members.labels, np.stack([run.oof[rows] for run in runs]), members.speakers)
+    return {"names": [run.folder.name for run in runs], **spread}
 
 
 def error_correlation(oof: np.ndarray, labels: np.ndarray) -> list[list[float | None]]:
@@ -145,6 +171,11 @@ def _warnings(members: Members, record: dict) -> list[str]:
                 f"{run.folder}, missing folds: {', '.join(map(str, run.missing_folds))}. Its test probabilities are the mean of the "
                 f"{len(run.folds)} that are finished."
             )
+    if members.full_fits:
+        found.append(
+            f"{len(members.full_fits)} of {len(members.test)} members were trained on all clips: they predict the test clips, and no score "
+            "here says how well."
+        )
     most = max(len(run.ids) for run in members.runs)
     if len(members.ids) < most:
         found.append(f"scores are over the {len(members.ids)} of {most} training clips that every run has predicted.")

@@ -1,4 +1,4 @@
-"""The members of a blend: runs over the same clips and labels, aligned by clip id."""
+"""The members of a blend: runs over the same clips and labels, aligned by clip id. The runs of several seeds are one member, averaged."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import numpy as np
 import pandas as pd
 
 from ser.data.csv_input import count, shown
+from ser.inference.full_fits import FullFit, is_full_fit, read_full_fit
 from ser.inference.runs import Run, check_same_ids, read_run
 from ser.inference.same_clips import different_clips
+from ser.inference.seeds import read_seeds, seed_folders
 from ser.runtime.errors import UserError
 from ser.runtime.progress import ProgressBar
 
 
 @dataclass(frozen=True)
 class Members:
-    """R runs over n common training clips and M test clips with C labels; rows in the order of the first run."""
+    """R runs over n common training clips and M test clips with C labels; rows in the order of the first run.
+
+    Beside them F models of all clips, which have test predictions and nothing to be judged by.
+    """
 
     runs: tuple[Run, ...]
     ids: tuple[str, ...]
@@ -27,7 +32,9 @@ class Members:
     folds: np.ndarray  # (R, n): the fold of each clip in each run
     oof: np.ndarray  # (R, n, C)
     test_ids: tuple[str, ...]
-    test: np.ndarray  # (R, M, C): each run's mean over its folds
+    test: np.ndarray  # (R + F, M, C): each run's mean over its folds, then those of all clips
+    seeds: tuple[tuple[Run, ...], ...]  # (R): of a member that is the average of several seeds its runs, else ()
+    full_fits: tuple[FullFit, ...]  # (F)
 
     @property
     def same_folds(self) -> bool:
@@ -45,8 +52,19 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
     for place, folder in zip(places, folders, strict=True):
         if places.count(place) > 1:
             raise UserError(f"{folder} is given more than once, which would double its weight. Name each run once.")
-    runs = [read_run(folder, allow_missing_folds) for folder in ProgressBar(folders, "reading runs")]
-    for run in runs[1:]:
+    runs, seeds, full_fits = [], [], []
+    for folder in ProgressBar(folders, "reading runs"):
+        if is_full_fit(folder):
+            full_fits.append(read_full_fit(folder))
+            continue
+        several = read_seeds(folder, allow_missing_folds) if seed_folders(folder) else None
+        runs.append(several.average if several else read_run(folder, allow_missing_folds))
+        seeds.append(several.runs if several else ())
+    if not runs:
+        raise UserError(
+            f"{full_fits[0].folder} was trained on all clips: nothing would say what the submission scores. Name its run beside it."
+        )
+    for run in [*runs[1:], *(full.run for full in full_fits)]:
         _check_same_data(runs[0], run)
     if not runs[0].test_ids and len(runs) == 1:
         raise UserError(f"{runs[0].folder} has no test clips, so there is nothing to submit. Name a second run to see what a blend scores.")
@@ -58,7 +76,7 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
     if not common:
         raise UserError("no training clip has an out-of-fold prediction from every run, so they can't be compared. Finish more folds.")
     rows = [pd.Index(run.ids).get_indexer(pd.Index(common)) for run in runs]
-    test_rows = [pd.Index(run.test_ids).get_indexer(pd.Index(runs[0].test_ids)) for run in runs]
+    tests = [(run.test_ids, run.test) for run in runs] + [(full.run.test_ids, full.test) for full in full_fits]
     # Speakers are a property of the clips: one run that knows them is enough.
     speaker_of = next((dict(zip(run.ids, run.speakers, strict=True)) for run in runs if run.speakers), None)
     return Members(
@@ -69,7 +87,9 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
         folds=np.stack([run.fold_of[chosen] for run, chosen in zip(runs, rows, strict=True)]),
         oof=np.stack([run.oof[chosen] for run, chosen in zip(runs, rows, strict=True)]),
         test_ids=runs[0].test_ids,
-        test=np.stack([run.test[chosen] for run, chosen in zip(runs, test_rows, strict=True)]),
+        test=np.stack([test[pd.Index(ids).get_indexer(pd.Index(runs[0].test_ids))] for ids, test in tests]),
+        seeds=tuple(seeds),
+        full_fits=tuple(full_fits),
     )
 
 

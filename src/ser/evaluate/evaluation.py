@@ -15,6 +15,7 @@ from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
 from ser.inference.prediction import predict_table
 from ser.inference.same_clips import places_in_run
+from ser.inference.seeds import seed_folders
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.scoring.calibration import expected_calibration_error, read_temperature, reliability, run_folder_of
@@ -80,10 +81,11 @@ def evaluate(
     predicted, store = predict_table(model, table, data, batch_size, precision)
     columns = [name for name in predicted.columns if name.startswith("p_")]
     matched = match_labels([name.removeprefix("p_") for name in columns], dataset.label_names, mapping or {})
-    rows = np.flatnonzero(store.usable)
+    rows = np.flatnonzero(store.usable & table.scored)
     if not len(rows):
         raise UserError(f"{dataset.root}: not one of {count(table.ids, 'clip')} can be used; `python -m ser.check_data` says why.")
     labels = np.array([matched.names.index(matched.of_data[name]) for name in dataset.label_names])[table.labels[rows]]
+    unclear = int((store.usable & ~table.scored).sum())
     probabilities = predicted.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
     paths = list(map(str, table.paths)) or [""] * len(table)
     speakers = None if table.speakers is None else [table.speakers[row] for row in rows]
@@ -108,7 +110,10 @@ def evaluate(
             {"id": table.ids[row], "status": store.report["status"][row], "path": paths[row]} for row in np.flatnonzero(~store.usable)
         ),
         seen=seen,
-        warnings=tuple(_warnings(seen, len(rows), classes, matched)),
+        warnings=(
+            *_warnings(seen, len(rows), classes, matched),
+            *[f"{unclear} clips have votes without a majority: not scored."] * bool(unclear),
+        ),
     )
 
 
@@ -157,6 +162,7 @@ def match_labels(model_names: Sequence[str], data_names: Sequence[str], given: M
 
 def seen_in_training(model: str | Path, report: pd.DataFrame) -> np.ndarray:
     """(n,) bool: which clips of a store's report the model was trained on, as far as the model's run is there to ask."""
+    model = next(iter(seed_folders(model)), model)  # all seeds have trained on the same clips
     run = run_folder_of(model)
     if run is None:
         return np.zeros(len(report), bool)

@@ -136,8 +136,9 @@ def _training(source: Source, model: SerModel) -> str:
     if not source.metrics:
         return "No run lies beside this model, so nothing is known of its training here."
     metrics = source.metrics
+    which = f"(the other folds), validated on {metrics['valid_clips']}" if metrics["scores"] else "(all there are), validated on none"
     lines = [
-        f"Trained on {metrics['train_clips']} clips (the other folds), validated on {metrics['valid_clips']}; epoch {metrics['epoch']} of "
+        f"Trained on {metrics['train_clips']} clips {which}; epoch {metrics['epoch']} of "
         f"{metrics.get('epochs_run', metrics['epoch'])}, chosen by {metrics.get('epoch_chosen_by', 'the validation part')}."
     ]
     if source.settings:
@@ -149,7 +150,8 @@ def _training(source: Source, model: SerModel) -> str:
 def _scores(source: Source) -> str:
     if not source.metrics:
         return "None recorded. Measure it on your own labelled clips: `python -m ser.compare transformers:FOLDER --data.root DIR`."
-    lines = [f"- This fold's validation part: {describe(source.metrics['scores'])}."]
+    own = source.metrics["scores"]
+    lines = [f"- This fold's validation part: {describe(own)}." if own else "- None of its own: it was trained on every clip."]
     if source.report.get("oof"):
         lines.insert(0, f"- All {source.folds} folds, each clip by the one that hasn't trained on it: {describe(source.report['oof'])}.")
     lines.append(f"- Split: {source.metrics['split']}.")

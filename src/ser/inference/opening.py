@@ -1,4 +1,4 @@
-"""The models behind a name: of a run (all its finished folds), a fold, a model folder, an ONNX file or the hub."""
+"""The models behind a name: of a run (all its finished folds, of all its seeds), a fold, a model folder, an ONNX file or the hub."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from ser.config import DataConfig
 from ser.data.inputs import Input
+from ser.inference.seeds import seed_folders
 from ser.models.base import Model
 from ser.models.hub import checkpoint_folder
 from ser.models.registry import load_model
@@ -17,7 +18,7 @@ from ser.runtime.errors import UserError
 
 
 def model_folders(model: str | Path) -> list[Path]:
-    """The model folders of a run (all its finished folds), of one fold, the model folder itself, or that of a hub name.
+    """The model folders of a run (all its finished folds, of all its seeds), of one fold, the model folder itself, or that of a hub name.
 
     Raises UserError where there is no model.
     """
@@ -28,6 +29,8 @@ def model_folders(model: str | Path) -> list[Path]:
         return [path]
     if (path / "model").is_dir():
         return [path / "model"]
+    if seeds := seed_folders(path):
+        return [model for seed in seeds for model in model_folders(seed)]
     folds = sorted(path.glob("fold_*/metrics.json"), key=lambda file: int(file.parent.name.split("_")[1]))
     if not folds:
         raise UserError(f"{path} holds no trained model: no config.json, no model/ and no finished fold_*/ in it.")

@@ -7,6 +7,7 @@ or of exactly equal length for models that take none.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from ser.config import DataConfig
 from ser.data.batches import PreparedClips, load_batches, prediction_batches
 from ser.data.inputs import Store, open_store
 from ser.data.tables import Table
+from ser.data.views import View, needed_seconds
 from ser.inference.opening import as_in_training, check_takes, load_models
+from ser.inference.views import mean_over_views
 from ser.models.base import Model
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError, is_out_of_memory
@@ -76,6 +79,25 @@ def predict_probabilities(
     return probabilities
 
 
+def predict_views(
+    model: Model,
+    store: Store,
+    rows: np.ndarray,
+    views: Sequence[View],
+    batch_size: int,
+    accelerator: Accelerator,
+    workers: int = 0,
+    title: str | None = None,
+) -> np.ndarray:
+    """As `predict_probabilities`, but the mean over the clip as it is and its views; the store as `mean_over_views` wants it."""
+
+    def predict(seen: Store, chosen: np.ndarray, view: str) -> np.ndarray:
+        named = title if title is None or not view else f"{title}, {view}"
+        return predict_probabilities(model, seen, chosen, batch_size, accelerator, workers, named)
+
+    return mean_over_views(predict, store, np.asarray(rows), views, model.max_seconds, model.compares_clips)
+
+
 class Predictor:
     """A run (the mean of its folds), a fold, a model folder or a hub name, loaded once to predict again and again.
 
@@ -123,22 +145,29 @@ def predict_files(
 
 
 def predict_table(
-    model: str | Path, table: Table, data: DataConfig, batch_size: int = 16, precision: str = "auto", workers: int = 0
+    model: str | Path,
+    table: Table,
+    data: DataConfig,
+    batch_size: int = 16,
+    precision: str = "auto",
+    workers: int = 0,
+    views: Sequence[View] = (),
 ) -> tuple[pd.DataFrame, Store]:
     """Predict clips with a run (mean over its folds), a fold, a model folder or a hub name, one model in memory at a time.
 
     Returns one row per clip in the order given, and the clips as the model took them: path and seconds where it hears, text where it reads,
     status, label, confidence, p_<label> …; a clip that can't be used has its status, and no label. One that was predicted without its
-    words has the status no_transcript.
+    words has the status no_transcript. views: in which the clips are predicted, besides as they are.
     """
 
     def open_for(network: Model) -> Store:
-        store = open_store(network.takes, table, as_in_training(network, data))
+        heard = as_in_training(network, data)
+        store = open_store(network.takes, table, replace(heard, max_seconds=needed_seconds(views, heard.max_seconds)))
         if network.uses_voices and store.speakers is None:
             say(f"warning: {model} asks who speaks, which isn't known here: give a CSV `id,speaker` with --data.speakers.")
         return store
 
-    probabilities, names, store = mean_probabilities(model, open_for, batch_size, precision, workers)
+    probabilities, names, store = mean_probabilities(model, open_for, batch_size, precision, workers, views=views)
     status = store.report["status"].where(~store.without_transcript, "no_transcript")
     facts = {"text": table.texts} if store.reads else {}
     facts |= {} if store.clips is None else {"path": list(map(str, table.paths))}
@@ -169,11 +198,12 @@ def mean_probabilities(
     precision: str = "auto",
     workers: int = 0,
     max_tokens: int | None = None,
+    views: Sequence[View] = (),
 ) -> tuple[np.ndarray, tuple[str, ...], Store]:
     """Probabilities (usable rows, labels): the mean over the models behind `model`, one in memory at a time; the labels; the store.
 
     open_for: the store for the first of the networks. max_tokens: of a text, that a text encoder reads, where that is less than in
-    training.
+    training. views: as for `predict_views`.
     """
     accelerator = make_accelerator(precision)
     store, total, count = None, 0.0, 0
@@ -182,7 +212,7 @@ def mean_probabilities(
         if max_tokens is not None:
             network.read_at_most(max_tokens)
         rows = np.flatnonzero(store.usable)
-        total = total + predict_probabilities(network, store, rows, batch_size, accelerator, workers, title)
+        total = total + predict_views(network, store, rows, views, batch_size, accelerator, workers, title)
         count += 1
     return scaled(total / count, read_temperature(model)), network.label_names, store
 

@@ -7,22 +7,27 @@ in which a folder lists its files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ser.data.csv_input import read_csv_input, shown
+from ser.data.csv_input import shown
+from ser.inference.run_files import finished_folds, read_csv, read_data, read_fold_numbers, read_metrics, read_record, unique
 from ser.runtime.errors import UserError
-from ser.runtime.files import read_json
 
+FULL_FIT = "full_fit"
+"""The folder of the model that was trained on all clips of a run."""
 SUM_TOLERANCE = 1e-4  # softmax in float32, written with 9 digits, stays within 1e-6
 
 
 @dataclass(frozen=True)
 class Run:
-    """A checked run: N training clips that were used, M test clips, C labels; rows in the order of data.json."""
+    """A checked run: N training clips that were used, M test clips, C labels; rows in the order of data.json.
+
+    Where annotators voted, the N clips are those with a majority to be judged by; `unclear` has the others, which were trained on, too.
+    """
 
     folder: Path
     fingerprint: str
@@ -48,6 +53,9 @@ class Run:
     cut: dict[str, int]  # how many training and test clips are longer than data.max_seconds
     without_transcript: tuple[str, ...]  # training clips of a model of audio and text whose audio alone decided
     text_leak: str | None  # a warning, where the texts give the emotion away
+    unclear: tuple[str, ...]  # ids of the clips without a majority
+    unclear_fold_of: np.ndarray  # their folds
+    votes: tuple[np.ndarray, np.ndarray] | None  # (V, C) shares of votes and out-of-fold predictions, of all clips predicted
 
     @property
     def predicted(self) -> np.ndarray:
@@ -64,26 +72,30 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder. A run is what `python -m ser.train` writes, e.g. outputs/wav2vec2_base.")
-    data, train, labels = _read_data(folder / "data.json")
+    if not (folder / "data.json").is_file() and (seeds := sorted(folder.glob("seed_*"))):
+        raise UserError(f"{folder} holds runs of several seeds; here one is needed, e.g. {seeds[0]}.")
+    if folder.resolve().name == FULL_FIT:
+        raise UserError(f"{folder} was trained on all clips and has no out-of-fold predictions, which are needed here. Name its run.")
+    data, train, labels = read_data(folder / "data.json")
     label_names = tuple(data["label_names"])
-    ids = _unique([clip["id"] for clip in train], folder / "data.json")
-    test_ids = _unique([clip["id"] for clip in data["test"]], folder / "data.json")
-    fold_of = _read_folds(folder / "folds.csv", ids)
-    finished, missing = _finished_folds(folder, sorted(set(fold_of.tolist())), allow_missing_folds)
+    ids = unique([clip["id"] for clip in train], folder / "data.json")
+    test_ids = unique([clip["id"] for clip in data["test"]], folder / "data.json")
+    fold_of = read_fold_numbers(folder / "folds.csv", ids)
+    finished, missing = finished_folds(folder, sorted(set(fold_of.tolist())), allow_missing_folds)
 
     metrics = {}
     oof = np.full((len(ids), len(label_names)), np.nan)
     test_sum = np.zeros((len(test_ids), len(label_names)))
     for fold in finished:
         part = folder / f"fold_{fold}"
-        metrics[fold] = _read_metrics(part / "metrics.json", fold, label_names)
+        metrics[fold] = read_metrics(part / "metrics.json", fold, label_names)
         rows = np.flatnonzero(fold_of == fold)
         oof[rows] = read_probabilities(part / "valid.csv", [ids[row] for row in rows], label_names)
         if test_ids:
             test_sum += read_probabilities(part / "test.csv", test_ids, label_names)
 
     speakers = tuple(clip.get("speaker") for clip in train)
-    return Run(
+    run = Run(
         folder=folder,
         fingerprint=data["fingerprint"],
         split=data["split"],
@@ -108,17 +120,48 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
         cut=data.get("cut", {}),
         without_transcript=tuple(data.get("without_transcript", ())),
         text_leak=data.get("text_leak"),
+        unclear=(),
+        unclear_fold_of=np.zeros(0, np.int64),
+        votes=None,
+    )
+    return _judged_by_majorities(run, train) if "votes" in train[0] else run
+
+
+def _judged_by_majorities(run: Run, train: list[dict]) -> Run:
+    """The run with those of its clips alone that annotators agree on, and all their votes. train: of data.json."""
+    clear, there = np.array([clip["clear"] for clip in train]), run.predicted
+
+    def kept(values: tuple) -> tuple:
+        return tuple(value for value, agreed in zip(values, clear, strict=True) if agreed)
+
+    return replace(
+        run,
+        ids=kept(run.ids),
+        labels=run.labels[clear],
+        speakers=None if run.speakers is None else kept(run.speakers),
+        fold_of=run.fold_of[clear],
+        oof=run.oof[clear],
+        file_hashes=kept(run.file_hashes),
+        audio_hashes=kept(run.audio_hashes),
+        unclear=tuple(name for name, agreed in zip(run.ids, clear, strict=True) if not agreed),
+        unclear_fold_of=run.fold_of[~clear],
+        votes=(np.array([clip["votes"] for clip in train], dtype=float)[there], run.oof[there]),
     )
 
 
 def read_fold(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (n,) and probabilities (n, C) of the validation part of a finished fold folder, rows in the order of data.json."""
+    """Labels (n,) and probabilities (n, C) of the validation part of a finished fold folder, rows in the order of data.json.
+
+    Clips without a majority of votes aren't among them.
+    """
     folder = Path(folder)
-    fold = _json(folder / "metrics.json", ("fold", "label_names"))
-    _, train, labels = _read_data(folder.parent / "data.json")
+    fold = read_record(folder / "metrics.json", ("fold", "label_names"))
+    _, train, labels = read_data(folder.parent / "data.json")
     ids = [clip["id"] for clip in train]
-    rows = np.flatnonzero(_read_folds(folder.parent / "folds.csv", ids) == fold["fold"])
-    return labels[rows], read_probabilities(folder / "valid.csv", [ids[row] for row in rows], fold["label_names"])
+    rows = np.flatnonzero(read_fold_numbers(folder.parent / "folds.csv", ids) == fold["fold"])
+    probabilities = read_probabilities(folder / "valid.csv", [ids[row] for row in rows], fold["label_names"])
+    clear = np.array([train[row].get("clear", True) for row in rows])
+    return labels[rows][clear], probabilities[clear]
 
 
 def read_probabilities(path: str | Path, ids: Sequence[str], label_names: Sequence[str]) -> np.ndarray:
@@ -131,7 +174,7 @@ def read_probabilities(path: str | Path, ids: Sequence[str], label_names: Sequen
     columns = ["id", *(f"p_{name}" for name in label_names)]
     if list(table.columns) != columns:
         raise UserError(f"{path} has the columns {', '.join(table.columns)}; {', '.join(columns)} are expected, in this order.")
-    check_same_ids(_unique(table["id"], path), ids, str(path), "the run's data.json and folds.csv")
+    check_same_ids(unique(table["id"], path), ids, str(path), "the run's data.json and folds.csv")
     try:
         values = table[columns[1:]].to_numpy(dtype=object).astype(float)
     except (TypeError, ValueError) as error:
@@ -149,92 +192,9 @@ def read_probabilities(path: str | Path, ids: Sequence[str], label_names: Sequen
     return values[pd.Index(table["id"]).get_indexer(pd.Index(ids))]
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
-    """A CSV with every cell as text, so that ids such as 007 or NA stay what they are. Raises UserError."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file.")
-    source = read_csv_input(path)
-    return pd.DataFrame(source.rows, columns=list(source.header), dtype=object)
-
-
 def check_same_ids(given: Sequence[str], expected: Sequence[str], given_name: str, expected_name: str) -> None:
     """Raise UserError unless both hold the same ids, in whatever order; the message shows some that differ."""
     lacking, extra = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
     if lacking or extra:
         parts = [f"{len(names)} {what} ({shown(names)})" for names, what in ((lacking, "missing"), (extra, "too many")) if names]
         raise UserError(f"the ids in {given_name} don't match {expected_name}: {' and '.join(parts)}.")
-
-
-def _read_data(path: Path) -> tuple[dict, list[dict], np.ndarray]:
-    """data.json, its training clips that were used, and their labels (N,)."""
-    data = _json(path, ("fingerprint", "label_names", "train", "test", "split"))
-    try:
-        unused = {clip["id"] for clip in data.get("dropped", ())}
-        train = [clip for clip in data["train"] if clip["id"] not in unused]
-        labels = np.array([clip["label"] for clip in train], dtype=np.int64)
-        complete = all(isinstance(clip[key], str) for clip in [*train, *data["test"]] for key in ("id", "audio_hash"))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{path} isn't as `python -m ser.train` writes it ({type(error).__name__}: {error}).") from None
-    if not complete:
-        raise UserError(f"{path} isn't as `python -m ser.train` writes it: ids and audio hashes must be text.")
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(data["label_names"]):
-        raise UserError(f"{path}: the training clips need labels from 0 to {len(data['label_names']) - 1}.")
-    return data, train, labels
-
-
-def _finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """A fold is finished when its metrics.json is there, which is written last."""
-    finished = tuple(fold for fold in wanted if (folder / f"fold_{fold}" / "metrics.json").is_file())
-    missing = tuple(fold for fold in wanted if fold not in finished)
-    if not finished or (missing and not allow_missing):
-        raise UserError(
-            f"{folder}: {len(finished)} of {len(wanted)} folds are finished, missing: {', '.join(map(str, missing))}. "
-            "Run the same `python -m ser.train` again to finish them"
-            + (", or blend what is there with --allow_missing_folds." if finished else ".")
-        )
-    return finished, missing
-
-
-def _read_metrics(path: Path, fold: int, label_names: Sequence[str]) -> dict:
-    metrics = _json(path, ("fold", "epoch", "scores", "label_names", "train_clips"))
-    if metrics["fold"] != fold or list(metrics["label_names"]) != list(label_names):
-        raise UserError(
-            f"{path} is of fold {metrics['fold']} with labels {', '.join(metrics['label_names'])}; fold {fold} with labels "
-            f"{', '.join(label_names)} is expected. Was the folder copied from another run?"
-        )
-    return metrics
-
-
-def _read_folds(path: Path, ids: Sequence[str]) -> np.ndarray:
-    table = read_csv(path)
-    if list(table.columns) != ["id", "fold"]:
-        raise UserError(f"{path} has the columns {', '.join(table.columns)}; id, fold are expected.")
-    known = dict(zip(_unique(table["id"], path), table["fold"], strict=True))
-    lacking = [name for name in ids if name not in known]
-    if lacking:
-        raise UserError(f"{path} gives no fold for {len(lacking)} training clips, first {lacking[0]}.")
-    try:
-        return np.array([int(known[name]) for name in ids], dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise UserError(f"{path}: a fold isn't a whole number ({error}).") from None
-
-
-def _unique(names: Sequence[str], where: Path) -> tuple[str, ...]:
-    index = pd.Index(names)
-    if index.has_duplicates:
-        raise UserError(f"{where}: the id {index[index.duplicated()][0]} is there more than once.")
-    return tuple(names)
-
-
-def _json(path: Path, keys: Sequence[str]) -> dict:
-    if not path.is_file():
-        raise UserError(f"{path} is missing: this isn't a whole run folder. Run `python -m ser.train` again to complete it.")
-    try:
-        content = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} can't be read: {error}") from None
-    lacking = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if lacking:
-        raise UserError(f"{path} lacks {', '.join(lacking)}.")
-    return content

@@ -52,7 +52,8 @@ class EmotionTrainer:
             self.argv += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
         if results_dir is not None:
             self.argv += ["--run.output", str(results_dir)]
-        self._config([])  # a wrong key is told before any data is read
+        if self._config([]).run.seeds:  # a wrong key is told here, too, before any data is read
+            raise UserError("run.seeds: a trainer makes one run. Give each seed a trainer with a results_dir and run.seed of its own.")
 
     def train(self, train_data: Clips, val_data: Clips | None = None, folds: Sequence[int] | None = None) -> Training:
         """Train on (paths, labels). Labels are names of emotions in any alias.

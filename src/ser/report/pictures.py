@@ -17,7 +17,7 @@ TRAIN_COLOUR, VALID_COLOUR, F1_COLOUR, UAR_COLOUR = "#7f7f7f", "#1f77b4", "#2ca0
 def plot_history(history: str | Path | pd.DataFrame, png: str | Path, best_epoch: int | None = None) -> None:
     """Losses and scores by epoch from a history.csv or its table; a line marks the best epoch (1-based) where given.
 
-    Columns epoch, train_loss, valid_loss, and of train_accuracy, valid_accuracy, valid_macro_f1 and valid_uar those that are there.
+    Columns epoch, train_loss, and of valid_loss, train_accuracy, valid_accuracy, valid_macro_f1 and valid_uar those that are there.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -28,7 +28,8 @@ def plot_history(history: str | Path | pd.DataFrame, png: str | Path, best_epoch
     loss, score = figure.subplots(1, 2)
     epoch = history["epoch"]
     loss.plot(epoch, history["train_loss"], "o-", color=TRAIN_COLOUR, label="train")
-    loss.plot(epoch, history["valid_loss"], "o-", color=VALID_COLOUR, label="validation")
+    if "valid_loss" in history:
+        loss.plot(epoch, history["valid_loss"], "o-", color=VALID_COLOUR, label="validation")
     for column, style, colour, label in (
         ("train_accuracy", "o-", TRAIN_COLOUR, "train accuracy"),
         ("valid_accuracy", "o-", VALID_COLOUR, "validation accuracy"),

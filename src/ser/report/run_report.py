@@ -10,6 +10,7 @@ import pandas as pd
 
 from ser.data.duplicates import KINDS, Finding, find_duplicates
 from ser.data.tables import Table
+from ser.data.votes import describe_votes, told_votes
 from ser.inference.runs import Run, read_run
 from ser.report.page.judged import NOTHING_KNOWN, ClipFacts
 from ser.report.page.run_page import write_run_page
@@ -44,6 +45,7 @@ def run_report(run_folder: str | Path, facts: ClipFacts = NOTHING_KNOWN) -> dict
             for fold in run.folds
         ],
         "classes": per_class(run.labels, run.oof, run.label_names).to_dict("records"),
+        "votes": None if run.votes is None else told_votes(*run.votes, len(run.unclear)),
         "dropped": list(run.dropped),
         "cut": run.cut,
         "test_clips": len(run.test_ids),
@@ -131,6 +133,8 @@ def _caveats(report: dict) -> list[str]:
         f"In brackets: {describe_interval(report['oof'])}. majority is the accuracy of always giving the commonest label; macro-F1 is the "
         "mean F1 and UAR the mean recall over the labels that occur."
     )
+    if report["votes"]:
+        lines.append(f"Several annotators were asked: {describe_votes(report['votes'])}.")
     dropped, prior = report["dropped"], report["test_prior"]
     lines.append(f"Training clips left out as unusable: {len(dropped)}{_statuses(dropped)}.")
     lines.append(f"Test clips that couldn't be read and were given the prior: {len(prior)} of {report['test_clips']}{_statuses(prior)}.")

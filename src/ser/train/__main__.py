@@ -3,6 +3,8 @@
     python -m ser.train --config configs/wav2vec2_base.yaml
     python -m ser.train --config configs/wav2vec2_base.yaml --folds 0,3 --train.batch_size 4
     python -m ser.train --config configs/demo.yaml --run.output outputs/try --train.epochs 2
+    python -m ser.train --config configs/mfcc_cnn.yaml --seeds 0,1,2         # one split, three trainings, and how far they lie apart
+    python -m ser.train --config configs/mfcc_cnn.yaml --cv.full_fit true    # and a model of all clips after the folds
 
 Run the same command again after an interruption: finished folds are skipped, the running one goes on.
 """
@@ -16,7 +18,10 @@ from ser.runtime.errors import Interrupted, UserError, run_command
 def main(argv: list[str]) -> None:
     parser = build_parser("train", __doc__)
     add_list(parser, "--folds", "Train only these folds, e.g. 0,3; the report is made when all are there.")
+    add_list(parser, "--seeds", "Train once for each of these seeds, e.g. 0,1,2 (the key run.seeds); the report tells their spread.")
     config, arguments = parse(parser, argv)
+    if arguments.seeds is not None:
+        config.run.seeds = chosen_seeds(arguments.seeds)
     # Not at the top: --help and a wrong word answer before torch is imported.
     from ser.train.training import train
 
@@ -36,6 +41,14 @@ def chosen_folds(text: str | None, n: int) -> list[int] | None:
     if not all(word.isdecimal() and int(word) < n for word in words):
         raise UserError(f"--folds: given {text!r}; allowed are numbers from 0 to {n - 1} with commas between, e.g. 0,{n - 1}.")
     return sorted({int(word) for word in words})
+
+
+def chosen_seeds(text: str) -> list[int]:
+    """`0,1,2` as [0, 1, 2]."""
+    words = text.strip("[]").replace(" ", "").split(",")
+    if not all(map(str.isdecimal, words)):
+        raise UserError(f"--seeds: given {text!r}; allowed are whole numbers with commas between, e.g. 0,1,2.")
+    return list(map(int, words))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every finished fold leaves in its folder, whatever kind of model it has: one place for the data contract."""
+"""What every finished model of a run leaves in its folder, whatever its kind: one place for the data contract."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from ser.runtime.device import peak_memory_mb
 from ser.runtime.files import write_csv, write_json
 from ser.scoring.metrics import scores
 from ser.train.experiment import Experiment
+from ser.train.part import Part
+
+VALID_SCORES = ("accuracy", "macro_f1", "uar")
 
 
 def predict_test(run: Experiment, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
@@ -31,8 +34,8 @@ def predict_test(run: Experiment, predict: Callable[[np.ndarray], np.ndarray]) -
 
 def write_artefacts(
     run: Experiment,
-    fold: int,
-    valid: np.ndarray,
+    part: Part,
+    valid: np.ndarray | None,
     test: np.ndarray | None,
     history: list[dict],
     timing: list[dict],
@@ -41,27 +44,25 @@ def write_artefacts(
 ) -> dict:
     """Histories, probabilities, plots, the model, and last metrics.json, whose content is returned.
 
-    valid, test: probabilities of the fold's validation clips and of all test clips, rows in table order. training: what metrics.json
+    valid, test: probabilities of the fold's validation clips (None where all clips were trained on) and of all test clips, rows in table
+    order. training: what metrics.json
     says besides about how it was trained; its `epoch` is the best one (1-based).
     """
-    folder, rows = run.folder / f"fold_{fold}", np.flatnonzero(run.folds == fold)
+    folder = run.folder / part.name
     write_csv(folder / "history.csv", pd.DataFrame(history))
     write_csv(folder / "timing.csv", pd.DataFrame(timing))
-    write_csv(folder / "valid.csv", probability_table([run.train.ids[row] for row in rows], valid, run.label_names))
     if test is not None:
         write_csv(folder / "test.csv", probability_table(run.test.ids, test, run.label_names))
-    labels = run.train.labels[rows]
-    speakers = None if run.train.speakers is None else [run.train.speakers[row] for row in rows]
     plot_history(folder / "history.csv", folder / "history.png", training["epoch"])
-    plot_confusion(labels, valid, run.label_names, folder / "confusion.png")
+    judged = None if valid is None else _judged(run, folder, part.valid_rows, valid)
     save_model(folder / "model")
     metrics = {
-        "fold": fold,
-        "scores": scores(labels, valid, speakers),
-        "split": run.split,
+        "fold": part.fold,
+        "scores": judged,
+        "split": run.split if part.fold is not None else "none: trained on every clip, so nothing here judges it",
         "label_names": list(run.label_names),
-        "train_clips": len(run.train) - len(rows),
-        "valid_clips": len(rows),
+        "train_clips": len(part.train_rows),
+        "valid_clips": len(part.valid_rows),
         "test_clips": 0 if run.test is None else len(run.test),
         "test_prior_rows": 0 if run.test is None else int((~run.test_store.usable).sum()),
         **training,
@@ -70,14 +71,26 @@ def write_artefacts(
     return metrics
 
 
-def history_row(epoch: int, train_loss: float, train_accuracy: float, valid: dict[str, float], rates: dict[str, float]) -> dict:
-    """A line of history.csv. valid: `quick_scores` of the validation part; rates: the learning rate of each part of the network."""
+def _judged(run: Experiment, folder: Path, rows: np.ndarray, valid: np.ndarray) -> dict:
+    """valid.csv and confusion.png of the clips that the model hasn't trained on; returns their scores."""
+    write_csv(folder / "valid.csv", probability_table([run.train.ids[row] for row in rows], valid, run.label_names))
+    judging = run.train.scored[rows]
+    labels = run.train.labels[rows[judging]]
+    speakers = None if run.train.speakers is None else [run.train.speakers[row] for row in rows[judging]]
+    plot_confusion(labels, valid[judging], run.label_names, folder / "confusion.png")
+    return scores(labels, valid[judging], speakers)
+
+
+def history_row(epoch: int, train_loss: float, train_accuracy: float, valid: dict[str, float] | None, rates: dict[str, float]) -> dict:
+    """A line of history.csv. valid: `quick_scores` of the validation part, None where there is none; rates: the learning rate of each part
+    of the network.
+    """
+    judged = {} if valid is None else {"valid_loss": valid["log_loss"]} | {f"valid_{name}": valid[name] for name in VALID_SCORES}
     return {
         "epoch": epoch,
         "train_loss": train_loss,
         "train_accuracy": train_accuracy,
-        "valid_loss": valid["log_loss"],
-        **{f"valid_{name}": valid[name] for name in ("accuracy", "macro_f1", "uar")},
+        **judged,
         **{f"{part}_lr": rates.get(part, 0.0) for part in ("encoder", "head")},
     }
 

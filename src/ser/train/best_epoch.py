@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BestEpoch(Hook):
-    """Keeps the weights of the best epoch, and ends training when patience is used up."""
+    """Keeps the weights of the best epoch, and ends training when patience is used up. Where nothing judges, the last epoch is kept."""
 
     def __init__(self, checkpoints: Checkpoints):
         self.checkpoints = checkpoints
@@ -21,10 +21,10 @@ class BestEpoch(Hook):
     def after_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
         progress, train = trainer.progress, trainer.config.train
         named = {name.removeprefix("valid_"): value for name, value in row.items() if name.startswith("valid_")}
-        value = selection_value(train.metric, named)
-        if progress.best_value is None or value > progress.best_value + train.min_improvement:
-            self.checkpoints.keep_best(trainer.model, progress.epoch)
-            progress.best_epoch, progress.best_value = progress.epoch, float(value)
+        value = selection_value(train.metric, named) if named else None
+        if value is None or progress.best_value is None or value > progress.best_value + train.min_improvement:
+            self.checkpoints.keep_best(trainer.judged, progress.epoch)
+            progress.best_epoch, progress.best_value = progress.epoch, None if value is None else float(value)
 
     def is_over(self, trainer: Trainer) -> bool:
         progress, patience = trainer.progress, trainer.config.train.early_stopping

@@ -21,6 +21,8 @@ from ser.runtime.files import atomic_folder, atomic_path, read_json, write_json
 
 STATE = "state.json"
 TENSORS = ("model.safetensors", "optimizer.safetensors")
+BEST = "best_"
+AVERAGE = "average.safetensors"
 
 
 class Checkpoints:
@@ -33,10 +35,11 @@ class Checkpoints:
         self.best: tuple[int, dict[str, torch.Tensor]] | None = None
         self.best_checksums: dict[str, str] = {}
 
-    def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
+    def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict, average: torch.nn.Module | None = None) -> None:
         """Write a checkpoint, read it back, then drop older ones and best weights that no checkpoint needs.
 
-        state: JSON values; `global_step` and `epoch` name the checkpoint, `best_epoch` the best weights that belong to it.
+        average: the mean of the weights, where there is one. state: JSON values; `global_step` and `epoch` name the checkpoint,
+        `best_epoch` the best weights that belong to it.
         Where there is one of that name already, it stays.
         """
         target = self.folder / f"step_{state['global_step']:08d}_epoch_{state['epoch']:04d}"
@@ -44,21 +47,25 @@ class Checkpoints:
             return
         self._write_best()
         written = dict(zip(TENSORS, (_copies(model.state_dict()), _copies(optimizer_tensors(optimizer))), strict=True))
+        if average is not None:
+            written[AVERAGE] = _copies(average.state_dict())
         with atomic_folder(target) as folder:
             for name, tensors in written.items():
                 save_file(tensors, folder / name)
             if not all(_holds(folder / name, tensors) for name, tensors in written.items()):
                 raise OSError(errno.EIO, "the checkpoint can't be read back as written: check the disk", str(target))
-            checksums = {name: checksum(folder / name) for name in TENSORS} | self.best_checksums
+            checksums = {name: checksum(folder / name) for name in written} | self.best_checksums
             write_json(folder / STATE, state | {"made_for": self.made_for, "checksums": checksums})
         for old in self._newest_first()[1:]:
             shutil.rmtree(old)
-        for weights in self.folder.glob("best_*.safetensors"):
+        for weights in self.folder.glob(f"{BEST}*.safetensors"):
             if weights.name not in self.best_checksums:
                 weights.unlink()
 
-    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict | None, list[str]]:
-        """Load the newest intact checkpoint into model and optimizer.
+    def restore(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, average: torch.nn.Module | None = None
+    ) -> tuple[dict | None, list[str]]:
+        """Load the newest intact checkpoint into model and optimizer, and into the mean of the weights where there is one.
 
         Returns its state (None when there is none) and messages about damaged ones. A checkpoint that is
         intact but lacks a tensor the model has, or was made for another config or other data, is an error, never a
@@ -80,7 +87,9 @@ class Checkpoints:
                 )
             _load_strictly(model, load_file(folder / TENSORS[0]), folder)
             load_optimizer_tensors(optimizer, load_file(folder / TENSORS[1]), folder)
-            self.best_checksums = {name: value for name, value in state["checksums"].items() if name not in TENSORS}
+            if average is not None:
+                _load_strictly(average, load_file(folder / AVERAGE), folder)
+            self.best_checksums = {name: value for name, value in state["checksums"].items() if name.startswith(BEST)}
             return state, messages
         return None, messages
 
@@ -113,7 +122,7 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _best_path(self, epoch: int) -> Path:
-        return self.folder / f"best_{epoch:04d}.safetensors"
+        return self.folder / f"{BEST}{epoch:04d}.safetensors"
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step_*"), reverse=True)
@@ -122,7 +131,7 @@ class Checkpoints:
         """Whether the checkpoint, and the best weights that belong to it, are as they were written."""
         try:
             recorded = read_json(folder / STATE)["checksums"]
-            places = {name: folder / name if name in TENSORS else self.folder / name for name in {*TENSORS, *recorded}}
+            places = {name: self.folder / name if name.startswith(BEST) else folder / name for name in {*TENSORS, *recorded}}
             return all(checksum(path) == recorded[name] for name, path in places.items())
         except (OSError, ValueError, KeyError, TypeError):
             return False

@@ -30,8 +30,8 @@ from ser.train.lock import is_being_trained
 
 NEUTRAL_KEYS = {
     "data.root", "data.cache", "data.on_bad_audio", "data.allow_absolute_paths", "data.speakers", "data.transcripts", "cv.file",
-    "train.workers", "train.threads", "tracking", "run.output", "run.checkpoint_minutes", "run.checkpoint_steps", "run.time_budget",
-    "run.start_over", "run.on_out_of_memory", "run.price_per_hour",
+    "cv.full_fit", "train.workers", "train.threads", "tracking", "run.output", "run.seeds", "run.checkpoint_minutes",
+    "run.checkpoint_steps", "run.time_budget", "run.start_over", "run.on_out_of_memory", "run.price_per_hour",
 }  # fmt: skip
 """Keys that may differ when a run goes on: they don't change its results, or data.json and folds.csv show it if they do."""
 
@@ -71,7 +71,7 @@ def open_experiment(config: Config) -> Experiment:
     folder = Path(config.run.output)
     if config.run.start_over and folder.exists():
         _remove_run(folder)
-    begun = any(folder.glob("fold_*/metrics.json")) or any(folder.glob("fold_*/checkpoints/*")) or is_being_trained(folder)
+    begun = any(folder.glob("fold_*/metrics.json")) or any(folder.glob("*/checkpoints/*")) or is_being_trained(folder)
     remove_leftovers(folder, alone=False)
     if begun:
         _check_config(config, folder)
@@ -90,7 +90,7 @@ def open_experiment(config: Config) -> Experiment:
         _check_data(description, folder)
     else:  # an attempt that never trained (a wrong model name, say) binds nobody to its settings
         (folder / "folds.csv").unlink(missing_ok=True)
-    folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, config.run.seed, dataset.label_names)
+    folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, split_seed(config), dataset.label_names)
     save_config(config, folder / "config.yaml")
     write_folds(folder / "folds.csv", train, folds)
     leak = None if takes == "audio" else describe_leak(train.texts, train.labels, folds)
@@ -103,6 +103,11 @@ def open_experiment(config: Config) -> Experiment:
     if leak:
         print(f"warning: {leak}")
     return Experiment(config, folder, dataset.label_names, train, train_store, dataset.test, test_store, folds, split, dropped)
+
+
+def split_seed(config: Config) -> int:
+    """What the split follows from: a seed of its own, or the run's."""
+    return config.run.seed if config.cv.seed is None else config.cv.seed
 
 
 def _tell_duplicates(dataset: Dataset, train: Table, train_store: Store, test_store: Store | None, folds: np.ndarray, takes: Input) -> None:
@@ -137,6 +142,8 @@ def _describe_data(dataset: Dataset, train: Table, train_store: Store, test_stor
     described = {"label_names": list(dataset.label_names), "train": _hashes(train, train_store, "audio_hash"), "test": []}
     for clip, label in zip(described["train"], train.labels, strict=True):
         clip["label"] = int(label)
+    for row, clip in enumerate(described["train"] if train.votes is not None else ()):
+        clip |= {"votes": train.votes[row].tolist(), "clear": bool(train.clear[row])}
     prior = []
     if dataset.test is not None:
         described["test"] = _hashes(dataset.test, test_store, "audio_hash")
@@ -215,7 +222,7 @@ def _recorded(path: Path, parse: Callable[[str], object]) -> dict:
 
 
 def _content(clip: dict) -> tuple:
-    return clip["audio_hash"], clip.get("label")
+    return clip["audio_hash"], clip.get("label"), clip.get("votes")
 
 
 def _remove_run(folder: Path) -> None:

@@ -31,6 +31,9 @@ class Hook:
     def after_numbers(self, trainer: Trainer, numbers: dict[str, float]) -> None:
         """When the numbers of a step have been read from the device, as a rule while the next one is on its way."""
 
+    def before_judging(self, trainer: Trainer) -> None:
+        """After the last step of an epoch; once more where judging it was interrupted."""
+
     def after_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
         """After an epoch was judged; row: its line of history.csv."""
 
@@ -72,7 +75,7 @@ class Saving(Hook):
         trainer.read_numbers()
         scaler = trainer.accelerator.scaler
         trainer.progress.scaler = scaler.state_dict() if scaler is not None else None
-        self.checkpoints.save(trainer.model, trainer.optimizer, asdict(trainer.progress))
+        self.checkpoints.save(trainer.model, trainer.optimizer, asdict(trainer.progress), trainer.average_network)
         self.last_saved = time.monotonic()
         self.save_seconds = self.last_saved - started
         self.stopper.margin = max(self.stopper.margin, 2 * self.save_seconds)
@@ -120,7 +123,7 @@ class Showing(Hook):
     def begin(self, trainer: Trainer) -> None:
         clips, progress = len(trainer.data.train_rows), trainer.progress
         done = (progress.epoch - 1) * clips + progress.clips
-        self.bar = ProgressBar(what=trainer.title, total=trainer.config.train.epochs * clips, initial=done, delay=0)
+        self.bar = ProgressBar(what=trainer.title, total=trainer.last_epoch * clips, initial=done, delay=0)
 
     def after_step(self, trainer: Trainer, clips: int) -> None:
         self.bar.update(clips)
@@ -135,10 +138,11 @@ class Showing(Hook):
         self.bar.set_postfix(epoch=progress.epoch, loss=loss, acc=accuracy, refresh=False)
 
     def after_epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
-        progress, timing = trainer.progress, trainer.progress.timing[-1]
+        progress, timing, judged = trainer.progress, trainer.progress.timing[-1], ""
+        if "valid_loss" in row:
+            judged = f"  valid loss {row['valid_loss']:.3f} acc {row['valid_accuracy']:.3f} F1 {row['valid_macro_f1']:.3f}"
         say(
-            f"{trainer.title} epoch {row['epoch']:3d}/{trainer.config.train.epochs}"
-            f"  train loss {row['train_loss']:.3f} acc {row['train_accuracy']:.3f}"
-            f"  valid loss {row['valid_loss']:.3f} acc {row['valid_accuracy']:.3f} F1 {row['valid_macro_f1']:.3f}"
+            f"{trainer.title} epoch {row['epoch']:3d}/{trainer.last_epoch}"
+            f"  train loss {row['train_loss']:.3f} acc {row['train_accuracy']:.3f}{judged}"
             f"  {timing['clips_per_second']:.0f} clips/s{'  best' if row['epoch'] == progress.best_epoch else ''}"
         )

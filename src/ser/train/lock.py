@@ -24,8 +24,8 @@ def only_process(folder: Path) -> Iterator[None]:
 
 
 def is_being_trained(run_folder: Path) -> bool:
-    """Whether another process holds the lock of some fold of this run."""
-    for path in run_folder.glob(f"fold_*/{NAME}"):
+    """Whether another process holds the lock of some model of this run."""
+    for path in run_folder.glob(f"*/{NAME}"):
         with path.open("a") as file:
             if not _take(file):
                 return True

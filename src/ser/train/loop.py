@@ -24,6 +24,7 @@ from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
 from ser.scoring.metrics import quick_scores
 from ser.train.artefacts import history_row, timing_row
+from ser.train.averaging import Averaging
 from ser.train.best_epoch import BestEpoch
 from ser.train.checkpoint import Checkpoints
 from ser.train.hooks import Hook, Saving, Showing, Stopping
@@ -52,6 +53,7 @@ class Trainer:
         self.accelerator = make_accelerator(config.train.precision)
         self.model = model.to(self.accelerator.device)
         self.data, self.config, self.title = data, config, title
+        self.last_epoch = data.epochs or config.train.epochs
         self.checkpoints, self.stopper = checkpoints, stopper
         self.loader = GroupLoader(data, model, config)
         self.objective = Objective(data.labels[data.train_rows], len(model.label_names), config.train, self.accelerator.device)
@@ -59,9 +61,22 @@ class Trainer:
         self.prepared_optimizer = self.accelerator.prepare(self.optimizer)
         self.memory, saving = MemoryErrors(), Saving(checkpoints, stopper)
         self.stopping = Stopping(stopper, saving)
-        self.hooks = [self.memory, saving, self.stopping, BestEpoch(checkpoints), *hooks, Showing()]
+        average = config.train.average
+        self.averaging = None if average is None else Averaging(self.model, average, config.train.epochs)
+        first = [] if self.averaging is None else [self.averaging]  # before a checkpoint is written
+        self.hooks = [*first, self.memory, saving, self.stopping, BestEpoch(checkpoints), *hooks, Showing()]
         self.half_updated = False
         self.unread: StepNumbers | None = None
+
+    @property
+    def average_network(self) -> torch.nn.Module | None:
+        """The mean of the weights, where `train.average` asks for it."""
+        return None if self.averaging is None else self.averaging.network
+
+    @property
+    def judged(self) -> SerModel:
+        """The network of which the validation part tells how good it is."""
+        return self.model if self.averaging is None else self.averaging.of(self.model)
 
     def fit(self) -> Progress:
         """Train until the last epoch or until patience is used up; leaves the best epoch's weights in the model.
@@ -71,7 +86,7 @@ class Trainer:
         progress = self._restore()
         try:
             self._tell("begin")
-            while progress.epoch <= self.config.train.epochs and not any(hook.is_over(self) for hook in self.hooks):
+            while progress.epoch <= self.last_epoch and not any(hook.is_over(self) for hook in self.hooks):
                 groups = self.loader.groups_of(progress.epoch)
                 while progress.step < len(groups):  # once; again where memory was short, in smaller batches
                     self.model.train()
@@ -113,8 +128,8 @@ class Trainer:
         seed_everything(seed)
         device = self.accelerator.device
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        labels = torch.as_tensor(self.data.labels[rows], device=device)
-        batch, targets = self.objective.mix(batch, self.objective.targets(labels), seed)
+        known = self.data.labels if self.data.votes is None else self.data.votes
+        batch, targets = self.objective.mix(batch, self.objective.targets(torch.as_tensor(known[rows], device=device)), seed)
         with self.accelerator.autocast():
             logits = self.model(**batch)
         return self.objective.loss_sum(logits, targets), (logits.argmax(-1) == targets.argmax(-1)).sum()
@@ -135,11 +150,15 @@ class Trainer:
         self._tell("after_numbers", numbers.told(loss, hits, norm))
 
     def _judge_epoch(self) -> dict:
-        """The epoch's row of history.csv, with scores on the validation part."""
+        """The epoch's row of history.csv, with scores on the validation part, where there is one."""
         self.read_numbers()
+        self._tell("before_judging")
         progress, started = self.progress, time.monotonic()
-        probabilities = self.predict(self.data.store, self.data.valid_rows, after_batch=lambda: self.stopping.stop_if_asked(self))
-        scores = quick_scores(self.data.labels[self.data.valid_rows], probabilities)
+        rows, scores = self.data.judging_rows, None
+        if len(rows):
+            stop_if_asked = lambda: self.stopping.stop_if_asked(self)  # noqa: E731
+            probabilities = self.predict(self.data.store, rows, after_batch=stop_if_asked, model=self.judged)
+            scores = quick_scores(self.data.labels[rows], probabilities)
         factor = rate_factor(max(0, progress.global_step - 1), self.total_steps, self.warmup, self.config.train.schedule)
         loss, accuracy = progress.loss_sum / progress.clips, progress.correct / progress.clips
         row = history_row(progress.epoch, loss, accuracy, scores, set_rates(self.optimizer, factor))
@@ -149,18 +168,23 @@ class Trainer:
         return row
 
     def predict(
-        self, store: Store, rows: np.ndarray, title: str | None = None, after_batch: Callable[[], None] | None = None
+        self,
+        store: Store,
+        rows: np.ndarray,
+        title: str | None = None,
+        after_batch: Callable[[], None] | None = None,
+        model: SerModel | None = None,
     ) -> np.ndarray:
         """Probabilities (len(rows), labels) of clips of a store; in smaller batches where memory runs out and that is allowed.
 
-        after_batch: by default raises Interrupted when the stopper says so.
+        after_batch: by default raises Interrupted when the stopper says so. model: by default the trained one, after `fit` at its best.
         """
         stop_if_asked = after_batch or self.stopper.check
         while True:
             size = self.progress.eval_batch_size
             with self.memory.smaller_predictions(self), ended_workers_are_told(stop_if_asked):
                 workers = self.config.train.workers
-                return predict_probabilities(self.model, store, rows, size, self.accelerator, workers, title, stop_if_asked)
+                return predict_probabilities(model or self.model, store, rows, size, self.accelerator, workers, title, stop_if_asked)
             release_memory()
 
     def _restore(self) -> Progress:
@@ -169,7 +193,7 @@ class Trainer:
         self.total_steps = len(self.loader.groups_of(1)) * train.epochs
         self.warmup = warmup_steps(train, self.total_steps)
         self.progress = Progress(train.batch_size, train.accumulation, train.eval_batch_size)
-        state, messages = self.checkpoints.restore(self.model, self.optimizer)
+        state, messages = self.checkpoints.restore(self.model, self.optimizer, self.average_network)
         for message in messages:
             say(message)
         if state is not None:

@@ -32,9 +32,9 @@ class Objective:
         self.weights = torch.tensor(weights, dtype=torch.float32, device=device)
 
     def targets(self, labels: torch.Tensor) -> torch.Tensor:
-        """(B,) labels → (B, n_labels) probabilities to aim at."""
-        hard = functional.one_hot(labels, self.n_labels).float()
-        return hard * (1 - self.smoothing) + self.smoothing / self.n_labels
+        """(B,) labels, or (B, n_labels) shares of votes → (B, n_labels) probabilities to aim at."""
+        known = functional.one_hot(labels, self.n_labels).float() if labels.ndim == 1 else labels.float()
+        return known * (1 - self.smoothing) + self.smoothing / self.n_labels
 
     def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Weighted cross entropy summed over the clips of the batch; logits and targets are (B, n_labels)."""

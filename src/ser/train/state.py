@@ -13,13 +13,25 @@ from ser.runtime.errors import UserError
 
 @dataclass
 class FoldData:
-    """The clips of one fold. Rows index labels and the store alike."""
+    """The clips of one model. Rows index labels and the store alike; without valid_rows nothing judges it, and its last epoch is kept.
+
+    epochs: where training ends; None for train.epochs. votes: (clips of the table, labels), what is learnt instead of labels where several
+    annotators were asked; clear: bool, which clips have a majority to be judged by.
+    """
 
     store: Store
     labels: np.ndarray
     train_rows: np.ndarray
     valid_rows: np.ndarray
     seed: int
+    epochs: int | None = None
+    votes: np.ndarray | None = None
+    clear: np.ndarray | None = None
+
+    @property
+    def judging_rows(self) -> np.ndarray:
+        """The validation clips that have a label to be judged by."""
+        return self.valid_rows if self.clear is None else self.valid_rows[self.clear[self.valid_rows]]
 
 
 @dataclass

@@ -24,8 +24,11 @@ from typing import Any, TextIO
 
 import ser
 from ser.config import Config, load_config
+from ser.inference.full_fits import is_full_fit
+from ser.inference.seeds import seed_folders
 from ser.runtime.files import read_json, write_json
 from ser.runtime.progress import say
+from ser.train.tracking_summary import group_of
 
 WAIT_SECONDS = 8.0
 SAYS = "W&B: "
@@ -50,7 +53,7 @@ def open_tracker(config: Config, run_folder: str | Path, name: str, job_type: st
         tracker.start(
             folder / "wandb" / "tracking" / f"{name}-{run_id}-{session}",
             asdict(config.tracking)
-            | {"parent": os.getpid(), "mode": mode, "run_folder": str(folder), "group": folder.resolve().name, "name": name}
+            | {"parent": os.getpid(), "mode": mode, "run_folder": str(folder), "group": group_of(folder), "name": name}
             | {"job_type": job_type, "id": run_id, "session": session, "config": asdict(config)}
             | more,
         )
@@ -153,7 +156,8 @@ def track_submission(path: str | Path, run_folders: Sequence[str | Path], summar
     first = Path(run_folders[0])
     try:
         if (first / "config.yaml").is_file():
-            given = {"submission": str(path), "runs": [str(folder) for folder in run_folders]}
+            made_of = [own for folder in run_folders for own in seed_folders(folder) or [folder] if not is_full_fit(own)]
+            given = {"submission": str(path), "runs": list(map(str, made_of))}
             tracker = open_tracker(load_config(first / "config.yaml"), first, Path(path).stem, "submission", **given)
             tracker.finish(summary)
             _unfinished[:] = [other for other in _unfinished if other is not tracker]  # it ends by itself: nobody waits for it

@@ -36,8 +36,14 @@ def add_files(run: Any, opening: dict[str, Any]) -> None:
     else:
         place = Path(opening["submission"])
         for other in opening["runs"]:
-            _use(run, f"{Path(other).resolve().name}-oof:latest")
+            _use(run, f"{group_of(Path(other))}-oof:latest")
         run.log_artifact(_artifact(place.stem, "submission", place.parent, [place.name, f"{place.stem}.json"]))
+
+
+def group_of(folder: Path) -> str:
+    """What a run is called in W&B: its folder's name; of one seed of several, their folder's before it."""
+    own = folder.resolve()
+    return f"{own.parent.name}-{own.name}" if re.fullmatch(r"seed_\d+", own.name) else own.name
 
 
 def tables_of(folder: Path) -> dict[str, Any]:

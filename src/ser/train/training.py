@@ -1,19 +1,25 @@
-"""All folds of an experiment, one after the other, and the report on them."""
+"""All folds of an experiment, one after the other, and the report on them; of several seeds, all their runs."""
 
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import torch
 
 from ser.config import Config
+from ser.data.votes import describe_votes
 from ser.report.fold_report import fold_report
-from ser.report.page.judged import clip_facts
+from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
+from ser.report.seeds_report import seeds_report
 from ser.scoring.metrics import describe
+from ser.scoring.spread import describe_spread
 from ser.train.checkpoint import Checkpoints
-from ser.train.experiment import open_experiment
-from ser.train.fold import is_finished, train_fold
+from ser.train.experiment import Experiment, open_experiment
+from ser.train.fold import is_finished, train_fold, train_part
+from ser.train.part import full_part, is_whole
+from ser.train.seeds import configs_of_seeds, write_group
 from ser.train.signals import Stopper
 from ser.train.tracking import track_run
 
@@ -21,31 +27,83 @@ from ser.train.tracking import track_run
 def train(config: Config, folds: list[int] | None = None) -> dict | None:
     """Train the folds asked for (all by default); returns the OOF report once every fold is finished, else None.
 
-    Raises Interrupted when a signal or the time budget ended it early.
+    With `run.seeds`, the same for each of them; the report is that of their average. Raises Interrupted when a signal or the time budget
+    ended it early.
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     with Stopper(config.run.time_budget) as stopper:
-        with stopper.at_once():
-            run = open_experiment(config)
-        for fold in folds if folds is not None else range(config.cv.n):
-            if is_finished(run.folder, fold):
-                Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
-                print(f"fold {fold}: finished before, skipped")
-                continue
-            stopper.check()
-            train_fold(run, fold, stopper)
-            print(fold_report(run.folder / f"fold_{fold}"))
-        missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]
-        if missing:
-            print(f"{run.folder}: folds {missing} are still to be trained; the OOF report comes when they are there.")
-            return None
-        with stopper.at_once():
-            report = run_report(run.folder, facts=clip_facts(run.train, config.data, run.train_store.report))
+        if not config.run.seeds:
+            return _train_run(config, folds, stopper)[0]
+        return _train_seeds(config, folds, stopper)
+
+
+def _train_seeds(config: Config, folds: list[int] | None, stopper: Stopper) -> dict | None:
+    """The runs of all seeds, and the report on their average."""
+    configs, reports, facts = configs_of_seeds(config), [], None
+    for number, own in enumerate(configs, 1):
+        print(f"seed {own.run.seed} ({number} of {len(configs)})")
+        report, facts = _train_run(own, folds, stopper)
+        reports.append(report)
+        write_group(config)
+    if None in reports:
+        return None
+    with stopper.at_once():
+        report = seeds_report(config.run.output, facts)
+    names = [row["seed"] for row in report["seeds"]]
+    print(f"out-of-fold, {len(names)} seeds averaged: {describe(report['oof'])}")
+    print("\n".join(describe_spread(report["spread"], names)))
+    print(f"made {config.run.output}: runs of {len(names)} seeds ({', '.join(names)}), their average in oof.csv, report.html, report.md")
+    return report
+
+
+def _train_run(config: Config, folds: list[int] | None, stopper: Stopper) -> tuple[dict | None, ClipFacts]:
+    """One run, and what is known of its clips."""
+    with stopper.at_once():
+        run = open_experiment(config)
+    facts = clip_facts(run.train, config.data, run.train_store.report)
+    for fold in folds if folds is not None else range(config.cv.n):
+        if is_finished(run.folder, fold):
+            Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
+            print(f"fold {fold}: finished before, skipped")
+            continue
+        stopper.check()
+        train_fold(run, fold, stopper)
+        print(fold_report(run.folder / f"fold_{fold}"))
+    missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]
+    if missing:
+        after = " and the full fit come" if config.cv.full_fit else " comes"
+        print(f"{run.folder}: folds {missing} are still to be trained; the OOF report{after} when they are there.")
+        return None, facts
+    with stopper.at_once():
+        report = run_report(run.folder, facts=facts)
     track_run(config, run.folder, report)
     print(f"out-of-fold: {describe(report['oof'])}")
+    if report["votes"]:
+        print(describe_votes(report["votes"]))
     for warning in report["warnings"]:
         print(f"warning: {warning}")
-    print(f"made {run.folder}: {config.cv.n} folds, oof.csv, report.html (open it in a browser), report.md")
-    return report
+    full = _train_full_fit(run, stopper) if config.cv.full_fit else None
+    print(
+        f"made {run.folder}: {config.cv.n} folds, oof.csv, report.html (open it in a browser), report.md"
+        + (f"; {full}: a model of all clips, without a score" if full else "")
+    )
+    return report, facts
+
+
+def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
+    """The model of all training clips; returns its folder."""
+    part = full_part(run)
+    folder = run.folder / part.name
+    if is_whole(folder):
+        Checkpoints(folder).remove()
+        print("full fit: finished before, skipped")
+        return folder
+    stopper.check()
+    metrics = train_part(run, part, stopper)
+    print(
+        f"full fit: {metrics['train_clips']} clips, epoch {metrics['epoch']} ({metrics['epoch_chosen_by']}). No clip is left to score it "
+        f"by; `python -m ser.ensemble {run.folder} {folder} --output submissions/NAME.csv` lets it predict the test clips beside the folds."
+    )
+    return folder

@@ -1,0 +1,96 @@
+"""The files of a run folder, one by one, each checked as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser.data.csv_input import read_csv_input
+from ser.runtime.errors import UserError
+from ser.runtime.files import read_json
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """A CSV with every cell as text, so that ids such as 007 or NA stay what they are. Raises UserError."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    source = read_csv_input(path)
+    return pd.DataFrame(source.rows, columns=list(source.header), dtype=object)
+
+
+def read_data(path: Path) -> tuple[dict, list[dict], np.ndarray]:
+    """data.json, its training clips that were used, and their labels (N,)."""
+    data = read_record(path, ("fingerprint", "label_names", "train", "test", "split"))
+    try:
+        unused = {clip["id"] for clip in data.get("dropped", ())}
+        train = [clip for clip in data["train"] if clip["id"] not in unused]
+        labels = np.array([clip["label"] for clip in train], dtype=np.int64)
+        complete = all(isinstance(clip[key], str) for clip in [*train, *data["test"]] for key in ("id", "audio_hash"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} isn't as `python -m ser.train` writes it ({type(error).__name__}: {error}).") from None
+    if not complete:
+        raise UserError(f"{path} isn't as `python -m ser.train` writes it: ids and audio hashes must be text.")
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(data["label_names"]):
+        raise UserError(f"{path}: the training clips need labels from 0 to {len(data['label_names']) - 1}.")
+    return data, train, labels
+
+
+def finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A fold is finished when its metrics.json is there, which is written last."""
+    finished = tuple(fold for fold in wanted if (folder / f"fold_{fold}" / "metrics.json").is_file())
+    missing = tuple(fold for fold in wanted if fold not in finished)
+    if not finished or (missing and not allow_missing):
+        raise UserError(
+            f"{folder}: {len(finished)} of {len(wanted)} folds are finished, missing: {', '.join(map(str, missing))}. "
+            "Run the same `python -m ser.train` again to finish them"
+            + (", or blend what is there with --allow_missing_folds." if finished else ".")
+        )
+    return finished, missing
+
+
+def read_metrics(path: Path, fold: int, label_names: Sequence[str]) -> dict:
+    metrics = read_record(path, ("fold", "epoch", "scores", "label_names", "train_clips"))
+    if metrics["fold"] != fold or list(metrics["label_names"]) != list(label_names):
+        raise UserError(
+            f"{path} is of fold {metrics['fold']} with labels {', '.join(metrics['label_names'])}; fold {fold} with labels "
+            f"{', '.join(label_names)} is expected. Was the folder copied from another run?"
+        )
+    return metrics
+
+
+def read_fold_numbers(path: Path, ids: Sequence[str]) -> np.ndarray:
+    table = read_csv(path)
+    if list(table.columns) != ["id", "fold"]:
+        raise UserError(f"{path} has the columns {', '.join(table.columns)}; id, fold are expected.")
+    known = dict(zip(unique(table["id"], path), table["fold"], strict=True))
+    lacking = [name for name in ids if name not in known]
+    if lacking:
+        raise UserError(f"{path} gives no fold for {len(lacking)} training clips, first {lacking[0]}.")
+    try:
+        return np.array([int(known[name]) for name in ids], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path}: a fold isn't a whole number ({error}).") from None
+
+
+def unique(names: Sequence[str], where: Path) -> tuple[str, ...]:
+    index = pd.Index(names)
+    if index.has_duplicates:
+        raise UserError(f"{where}: the id {index[index.duplicated()][0]} is there more than once.")
+    return tuple(names)
+
+
+def read_record(path: Path, keys: Sequence[str]) -> dict:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: this isn't a whole run folder. Run `python -m ser.train` again to complete it.")
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} can't be read: {error}") from None
+    lacking = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if lacking:
+        raise UserError(f"{path} lacks {', '.join(lacking)}.")
+    return content
