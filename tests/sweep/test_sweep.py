@@ -218,6 +218,12 @@ def test_a_space_that_cannot_be_is_refused_before_any_trial(tmp_path, space, say
     assert says in str(told.value)
 
 
+@pytest.mark.parametrize("more", [["--run.seeds", "[0,1]"], ["--cv.full_fit", "true"]])
+def test_a_trial_is_one_run_with_one_seed(words, tmp_path, more):
+    with pytest.raises(UserError, match=r"take run\.seeds and cv\.full_fit out"):
+        main([*words, "--output", str(tmp_path / "sweep"), *more])
+
+
 def test_a_folder_belongs_to_one_sweep(stand_in, words, tmp_path):
     assert read_space(tmp_path / "space.yaml", []) == SPACE
     check_same_sweep(open_sweep(tmp_path / "sweep", words), words[3])

@@ -9,12 +9,12 @@ import yaml
 from jsonargparse import Namespace
 from optuna.trial import TrialState
 
-from ser.config import as_plain, flat
+from ser.config import Config, as_plain, flat
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_text
 from ser.sweep.judging import judge
 from ser.sweep.report import write_report
-from ser.sweep.space import read_space
+from ser.sweep.space import config_with, read_space
 from ser.sweep.trials import Sweep, run_trial
 from ser.sweep.wandb_file import write_wandb_file
 from ser.train.experiment import NEUTRAL_KEYS
@@ -23,6 +23,7 @@ from ser.train.experiment import NEUTRAL_KEYS
 def run_sweep(folder: Path, words: Sequence[str], given: Namespace) -> None:
     """Trials until there are enough, the best judged, and everything written. given: the command's arguments; words: of the config."""
     space = read_space(Path(given.space), words)
+    check_one_run(config_with(words, {}))
     folder.mkdir(parents=True, exist_ok=True)
     sweep = Sweep.open(folder, words, space, given.prune)
     check_same_sweep(sweep, given.space)
@@ -34,6 +35,12 @@ def run_sweep(folder: Path, words: Sequence[str], given: Namespace) -> None:
     seeds = [sweep.base.run.seed + number for number in range(1, given.rescore + 1)]
     print(write_report(sweep, judge(sweep, seeds), " ".join(map(str, given.config))))
     print(f"made {folder}: best.yaml (python -m ser.train --config {folder}/best.yaml), sweep.md, trials.csv, wandb.yaml")
+
+
+def check_one_run(base: Config) -> None:
+    """Raise UserError where a trial would be more than its folds with one seed."""
+    if base.run.seeds or base.cv.full_fit:
+        raise UserError("a trial is one run with one seed: take run.seeds and cv.full_fit out, and train best.yaml with them afterwards.")
 
 
 def check_same_sweep(sweep: Sweep, space: str) -> None:
