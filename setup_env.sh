@@ -34,9 +34,10 @@ prepare_environment() {
             grep -hv '^torch==' "${files[@]}" > "$stamp.txt"
             files=("$stamp.txt")
         fi
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check "${files[@]/#/-r}"
-        [ ${#alone[@]} -eq 0 ] || "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps "${alone[@]}"
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+        # --no-compile: most modules are never imported, and Python compiles those that are.
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile "${files[@]/#/-r}"
+        [ ${#alone[@]} -eq 0 ] || "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "${alone[@]}"
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --editable .
         printf '%s\n' "$wanted" > "$stamp"
     fi
     export PYTHON

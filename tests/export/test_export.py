@@ -60,7 +60,7 @@ def logits(model, clips):
 
 
 @needs_exporter
-@pytest.mark.parametrize("kind", FRAME_KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind == "mfcc_lstm_delta" else pytest.mark.slow) for kind in FRAME_KINDS])
 def test_network_on_frames_gives_the_same_through_onnx(kind, tmp_path):
     model = frame_network(kind)
     write_onnx(model, tmp_path / "model.onnx")

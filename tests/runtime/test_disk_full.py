@@ -135,8 +135,8 @@ MOMENTS = {
     "tiny.csv": (blend, "write_text", lambda *given: True),
 }
 QUICK = {
-    SmallDisk: ["step_00000002_epoch_0001", "valid.csv", "oof.csv", "tiny.csv"],
-    ShortFiles: ["step_00000002_epoch_0001", "oof.csv", "tiny.csv"],
+    SmallDisk: ["step_00000002_epoch_0001", "tiny.csv"],
+    ShortFiles: ["oof.csv"],
 }
 CASES = [
     pytest.param(kind, name, id=f"{kind.__name__}-{name}", marks=() if name in QUICK[kind] else pytest.mark.slow)

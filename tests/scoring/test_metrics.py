@@ -27,7 +27,7 @@ def made_up(count: int, classes: int, seed: int = 0, skill: float = 1.0) -> tupl
     return labels, probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 80), classes=st.integers(2, 15), seed=st.integers(0, 10_000))
 def test_every_score_equals_scikit_learn(count, classes, seed):
     labels, probabilities = made_up(count, classes, seed)

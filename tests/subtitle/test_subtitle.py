@@ -252,12 +252,12 @@ def test_a_wrong_theme_is_told_by_its_key(tmp_path, content, told):
         load_theme("missing.yaml")
 
 
-def test_a_hundred_thousand_cues_are_written_in_seconds(tmp_path):
-    segments = [spoken(place * 2.0, place * 2 + 1.5, f"문장 {place}, and some more words for it") for place in range(100_000)]
+def test_twenty_thousand_cues_are_written_in_seconds(tmp_path):
+    segments = [spoken(place * 2.0, place * 2 + 1.5, f"문장 {place}, and some more words for it") for place in range(20_000)]
     started = time.process_time()
     layout = lay_out(segments, SubtitlesConfig())
     sizes = {kind: len(write(layout.cues, SubtitlesConfig())) for kind, write in WRITERS.items()}
     write_segments(tmp_path / "film.json", segments, "film.mp4", "demo")
-    assert time.process_time() - started < 30
-    assert len(layout.cues) == 100_000 and min(sizes.values()) > 5_000_000
-    assert len(json.loads((tmp_path / "film.json").read_text())["segments"]) == 100_000
+    assert time.process_time() - started < 15
+    assert len(layout.cues) == 20_000 and min(sizes.values()) > 1_000_000
+    assert len(json.loads((tmp_path / "film.json").read_text())["segments"]) == 20_000

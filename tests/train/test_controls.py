@@ -62,7 +62,7 @@ def copy_with_rows(data, folder, change):
 
 @pytest.mark.parametrize("kind", ["mfcc_cnn", "classical"])
 def test_shuffled_labels_give_chance_and_true_ones_do_not(data, tmp_path, kind):
-    few = {"epochs": 12, "metric": "loss"}
+    few = {"epochs": 7, "metric": "loss"}
     true = score(trained(tmp_path / "true", data, kind, **few))
 
     def shuffled(rows):

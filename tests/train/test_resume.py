@@ -57,8 +57,9 @@ def test_interrupted_run_ends_byte_identical(whole, data, tmp_path, steps, worke
     assert compare(whole, place(config)) == []
 
 
+@pytest.mark.slow
 def test_killed_run_ends_byte_identical(data, tmp_path):
-    """The real command, with loader workers; `python tests/soak.py` is the long form."""
+    """The real command, with loader workers; `python tests/soak.py` is the long form, and test_seeds kills it in the quick suite."""
     differences, kills = soak(tmp_path, data, seed=1, kills=3, epochs=2)
     assert differences == []
     assert kills.total() == 3

@@ -15,7 +15,7 @@ import numpy as np
 
 import ser
 from ser.compare_experiments.experiments import SPLITS
-from ser.config import Config, build_parser, parse
+from ser.config import Config, read_config_words
 from ser.data.inputs import open_store
 from ser.data.tables import read_dataset
 from ser.inference.prediction import predict_probabilities
@@ -31,7 +31,7 @@ SPEED_CLIPS = 64
 def config_of(file: Path, options: list[str]) -> Config:
     """The config of one experiment. Raises UserError naming its file."""
     try:
-        config, _ = parse(build_parser("train", ""), ["--config", str(file), *options])
+        config = read_config_words(["--config", str(file), *options])
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     if config.run.seeds:

@@ -14,7 +14,18 @@ from ser.config.model import (
     TextNgramsConfig,
 )
 from ser.config.outputs import output_file, output_folder
-from ser.config.parsing import add_list, as_plain, build_parser, flat, key_words, load_config, parse, read_words, save_config
+from ser.config.parsing import (
+    add_list,
+    as_plain,
+    build_parser,
+    flat,
+    key_words,
+    load_config,
+    parse,
+    read_config_words,
+    read_words,
+    save_config,
+)
 from ser.config.speech import SpeechConfig
 from ser.config.subtitles import SubtitlesConfig
 from ser.config.training import RunConfig, TrackingConfig, TrainConfig
@@ -48,6 +59,7 @@ __all__ = [
     "output_file",
     "output_folder",
     "parse",
+    "read_config_words",
     "read_words",
     "save_config",
 ]

@@ -12,6 +12,7 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def _load_plain(text: str) -> Any:
             raise UserError("class_path is no key of a config: it holds plain values, none of which can name code to run.")
         waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     sections = {part.name for part in dataclasses.fields(Config)}
+    # jsonargparse would take a text for a class and import its module.
     if isinstance(value, dict) and (wrong := [name for name in value if name in sections and isinstance(value[name], str)]):
-        # jsonargparse would take the text for a class and import its module.
         raise UserError(f"{wrong[0]}: given {value[wrong[0]]!r}; it is a section and must hold keys, e.g. {wrong[0]}: {{key: value}}.")
     return value
 
@@ -70,6 +71,9 @@ def build_parser(
         if sections is None or section.name in sections:
             parser.add_class_arguments(section.default_factory, section.name)
     return parser
+
+
+_built_once = cache(build_parser)  # it takes as long as parsing
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -101,8 +105,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespac
         raise UserError(_explain(parser, str(error))) from None
     # A command's own argument may have a section's name (`--model FOLDER`): only sections are taken.
     sections = {part.name: objects.get(part.name) for part in dataclasses.fields(Config)}
-    given = {name: value for name, value in sections.items() if dataclasses.is_dataclass(value)}
-    config = Config(**given)
+    config = Config(**{name: value for name, value in sections.items() if dataclasses.is_dataclass(value)})
     if config.run.output is None:
         files = [Path(str(path)) for path in (namespace.get("config") or [])]
         config.run.output = str(Path("outputs") / ("+".join(file.stem for file in files) if files else "run"))
@@ -116,8 +119,12 @@ def save_config(config: Config, path: str | os.PathLike) -> None:
 
 def load_config(path: str | os.PathLike) -> Config:
     """Read a config written by `save_config` (or any YAML of the same keys)."""
-    config, _ = parse(build_parser("train", ""), ["--config", str(path)])
-    return config
+    return read_config_words(["--config", str(path)])
+
+
+def read_config_words(words: Sequence[str]) -> Config:
+    """What `parse` makes of the words; the parser is made once."""
+    return parse(_built_once("train", ""), words)[0]
 
 
 def as_plain(value: Any) -> Any:
@@ -218,7 +225,7 @@ def _explain(parser: ArgumentParser, message: str) -> str:
     for pattern, better in _PLAINER:
         told = re.sub(pattern, better, told)
     if any(word in told for word in ("unrecognized", "not accept", "not expected")):
-        known = [option.lstrip("-") for option in parser._option_string_actions if option.startswith("--")]
+        known = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
         for word in re.findall(r"""(?:--|['"])([\w.]+)""", told):
             if word not in known and (near := _nearest(word, known)):
                 return f"{told}. Did you mean {near}? --help lists every key."

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import pandas as pd
 
-from ser.config import Config, build_parser, parse
+from ser.config import Config, read_config_words
 from ser.config.shipped import shipped_config
 from ser.korean.dataset import RECIPE, as_list, write_clips
 from ser.korean.history import History, read_history
@@ -79,7 +79,7 @@ class EmotionTrainer:
         return _result(run, report)
 
     def _config(self, words: list[str]) -> Config:
-        return parse(build_parser("train", ""), [*self.argv, *words])[0]
+        return read_config_words([*self.argv, *words])
 
 
 def create_trainer(

@@ -24,8 +24,8 @@ def plot_history(history: str | Path | pd.DataFrame, png: str | Path, best_epoch
 
     if not isinstance(history, pd.DataFrame):
         history = pd.read_csv(history)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss, score = figure.subplots(1, 2)
+    figure = Figure(figsize=(10, 4))  # margins by hand: a layout engine draws everything three times
+    loss, score = figure.subplots(1, 2, gridspec_kw={"left": 0.07, "right": 0.985, "bottom": 0.13, "top": 0.96, "wspace": 0.18})
     epoch = history["epoch"]
     loss.plot(epoch, history["train_loss"], "o-", color=TRAIN_COLOUR, label="train")
     if "valid_loss" in history:
@@ -58,9 +58,12 @@ def plot_confusion(
     matrix = confusion_matrix(np.asarray(labels), np.asarray(probabilities))
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     count = len(label_names)
-    side = 2.2 + 0.72 * count
-    figure = Figure(figsize=(side, side * 0.92), layout="constrained")
-    axes = figure.subplots()
+    rows = [f"{name} ({n})" for name, n in zip(label_names, matrix.sum(axis=1), strict=True)]
+    side = max(0.72 * count, 2.6)
+    left, bottom, right, top = 0.5 + _inches(rows), 0.6 + 0.7 * _inches(label_names), 0.95, 0.4
+    width, height = left + side + right, bottom + side + top
+    figure = Figure(figsize=(width, height))  # margins by hand: a layout engine draws everything three times
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(count, count):
         if matrix[row, column]:
@@ -68,10 +71,16 @@ def plot_confusion(
             text = f"{100 * share[row, column]:.0f} %\n{matrix[row, column]}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     axes.set_xticks(range(count), label_names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(count), [f"{name} ({n})" for name, n in zip(label_names, matrix.sum(axis=1), strict=True)])
+    axes.set_yticks(range(count), rows)
     axes.set(xlabel="predicted", ylabel="true (clips)", title=title or f"accuracy {np.trace(matrix) / max(matrix.sum(), 1):.3f}")
-    figure.colorbar(image, ax=axes, label="share of the true label", fraction=0.04)
+    bar = figure.add_axes(((left + side + 0.15) / width, bottom / height, 0.15 / width, side / height))
+    figure.colorbar(image, cax=bar, label="share of the true label")
     save_figure(figure, png)
+
+
+def _inches(texts: Sequence[str]) -> float:
+    """About how wide the longest text is on a picture."""
+    return max(sum(0.085 if letter.isascii() else 0.15 for letter in text) for text in texts)
 
 
 def save_figure(figure: object, png: str | Path) -> None:

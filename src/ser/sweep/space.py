@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import yaml
-from jsonargparse import ArgumentParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ser.config import Config, build_parser, parse
+from ser.config import Config, read_config_words
 from ser.runtime.errors import UserError
 
 NOT_SEARCHED = ("data.", "cv.", "run.", "tracking.", "train.metric")
@@ -51,13 +49,7 @@ def read_space(path: Path, words: Sequence[str]) -> dict[str, BaseDistribution]:
 
 def config_with(words: Sequence[str], values: Mapping[str, object], *more: str) -> Config:
     """The config that the words make with other values of some keys. Raises UserError where they can't be."""
-    return parse(_parser(), [*words, *(f"--{key}={value}" for key, value in values.items()), *more])[0]
-
-
-@cache
-def _parser() -> ArgumentParser:
-    """Of every key; making it takes as long as parsing."""
-    return build_parser("train", "")
+    return read_config_words([*words, *(f"--{key}={value}" for key, value in values.items()), *more])
 
 
 def _distribution(key: str, given: object, path: Path) -> BaseDistribution:

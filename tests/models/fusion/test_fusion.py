@@ -11,7 +11,7 @@ from soak import compare
 
 from checkpoints import make_text_checkpoint
 from ser import predict
-from ser.compare_experiments import __main__ as compare_experiments
+from ser.compare_experiments import running
 from ser.compare_experiments.experiments import read_experiment
 from ser.compare_experiments.report import write_comparison
 from ser.config import DataConfig, FoldsConfig, load_config
@@ -233,8 +233,8 @@ def test_texts_that_give_the_emotion_away_are_told():
 def test_comparison_splits_by_text_where_a_model_reads(data, tmp_path, of_words, of_voice):
     words = config_of(tmp_path / "words", data, PLAIN | {"kind": "text_ngrams"})
     voice = config_of(tmp_path / "voice", data, PLAIN | {"kind": "classical"})
-    assert compare_experiments.wanted_splits([voice, words]) == ["speaker", "text", "stratified"]
-    assert compare_experiments.wanted_splits([voice, voice]) == ["speaker", "stratified"]
+    assert running.wanted_splits([voice, words]) == ["speaker", "text", "stratified"]
+    assert running.wanted_splits([voice, voice]) == ["speaker", "stratified"]
     experiments = [
         read_experiment(name, {split: Path(folder) for split in ("speaker", "text")}, 1.0)
         for name, (folder, _) in (("voice", of_voice), ("words", of_words))
@@ -245,4 +245,4 @@ def test_comparison_splits_by_text_where_a_model_reads(data, tmp_path, of_words,
     assert "## New sentences (text-disjoint folds)" in told
     assert "give the emotion away" in told
     model_folder = Path(of_words[0]).parent
-    assert compare_experiments.prediction_speed(model_folder, words) > 1
+    assert running.prediction_speed(model_folder, words) > 1
