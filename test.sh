@@ -9,4 +9,4 @@ say "ruff"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 say "pytest"
-exec "$PYTHON" -m pytest -n 2 --dist loadfile "$@" # two files at a time
+exec "$PYTHON" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@" # two files at a time, in the order of conftest

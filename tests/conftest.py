@@ -8,3 +8,13 @@ os.environ["WANDB_MODE"] = "disabled"
 import torch
 
 torch.set_num_threads(1)
+
+LONG_FIRST = {
+    "test_train_robust.py", "test_tracking.py", "test_compare_experiments.py", "test_notebooks.py", "test_disk_full.py", "test_configs.py",
+    "test_export.py", "test_subtitle_films.py", "test_out_of_memory.py", "test_controls.py", "test_fusion.py", "test_ensemble.py",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take a minute or more begin first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG_FIRST)
