@@ -1,8 +1,9 @@
 """The linear head of an encoder, solved instead of trained: logistic regression on standardised pooled features.
 
 Pooled features of a pretrained encoder have a mean many times their deviation; a linear layer under AdamW hardly moves on them.
-Standardised, the problem is convex and small, and L-BFGS is at its end in a second. Which layer and how much regularisation suit is
-asked of the training part alone, by an inner cross-validation over speakers where they are known.
+Standardised, the problem is convex and small, and Newton's method with conjugate gradients is at its end in a tenth of a second (L-BFGS
+stops early, and took ten times as long where scipy's and numpy's threads met). Which layer and how much regularisation suit is asked of
+the training part alone, by an inner cross-validation over speakers where they are known.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ FIRST_FREEDOM = 0.01
 """With which layers are compared."""
 AS_GOOD = 0.01
 """Log-likelihood a clip: the freest head that is worse by no more is taken, as a stiffer one is better calibrated rather than better."""
+SMALLEST_SHARE = 1e-10
+"""Of the largest variance in any direction: what is below is rounding."""
 TEMPERATURES = 2.0 ** np.linspace(-2, 2, 17)
 
 
@@ -60,23 +63,26 @@ def solve(
     candidates = [pooled[:, layer] for layer in range(pooled.shape[1])] if choose_layer else [pooled.reshape(len(pooled), -1)]
     layer = 0
     if len(candidates) > 1:
-        layer = int(np.argmax([_inner_score(_Standard(features), labels, parts, FIRST_FREEDOM, weights) for features in candidates]))
+        layer = int(np.argmax([_inner_scores(_Standard(each), labels, parts, (FIRST_FREEDOM,), weights)[0] for each in candidates]))
     standard = _Standard(candidates[layer])
-    scores = [_inner_score(standard, labels, parts, freedom, weights) for freedom in FREEDOMS]
+    scores = _inner_scores(standard, labels, parts, FREEDOMS, weights)
     freedom = max(value for value, score in zip(FREEDOMS, scores, strict=True) if score >= max(scores) - AS_GOOD)
     return standard.solution(_regression(freedom, weights).fit(standard.rows, labels), n_labels, layer if choose_layer else None, freedom)
 
 
 class _Standard:
-    """Standardised features in as few directions as there are clips, which changes no fit of a penalised linear model."""
+    """Standardised features in no more directions than there are clips, which changes no fit of a penalised linear model."""
 
     def __init__(self, features: np.ndarray):
         self.mean, deviation = features.mean(0), features.std(0)
         self.scale = np.where(deviation > 1e-6, deviation, 1.0)
         rows, self.directions = (features - self.mean) / self.scale, None
         if rows.shape[1] > len(rows):
-            self.directions = np.linalg.svd(rows, full_matrices=False)[2]
-            rows = rows @ self.directions.T
+            values, vectors = np.linalg.eigh(rows @ rows.T)  # a twentieth of the time of an SVD of the rows
+            kept = values > SMALLEST_SHARE * values[-1]
+            lengths, vectors = np.sqrt(values[kept]), vectors[:, kept]
+            self.directions = (vectors / lengths).T @ rows
+            rows = vectors * lengths
         self.rows = rows
 
     def solution(self, fitted: LogisticRegression, n_labels: int, layer: int | None, freedom: float) -> Solution:
@@ -103,18 +109,22 @@ def _inner_folds(labels: np.ndarray, speakers: Sequence[str] | None, seed: int) 
     yield from ((fit, judge) for fit, judge in folds if len(np.unique(labels[fit])) == everything and len(judge))
 
 
-def _inner_score(standard: _Standard, labels: np.ndarray, parts: list, freedom: float, weights: str | None) -> float:
-    """Mean log-likelihood of the judged clips at the temperature that suits best; 0 where nothing is judged."""
+def _inner_scores(standard: _Standard, labels: np.ndarray, parts: list, freedoms: Sequence[float], weights: str | None) -> list[float]:
+    """For each freedom the mean log-likelihood of the judged clips at the temperature that suits best; 0 where nothing is judged."""
     if not parts:
-        return 0.0
+        return [0.0] * len(freedoms)
     _, places = np.unique(labels, return_inverse=True)
-    logs, truth = [], []
+    truth, logs = np.concatenate([places[judge] for _, judge in parts]), []
     for fit, judge in parts:
-        logs.append(_regression(freedom, weights).fit(standard.rows[fit], labels[fit]).predict_log_proba(standard.rows[judge]))
-        truth.append(places[judge])
-    logs, truth = np.concatenate(logs), np.concatenate(truth)
+        model = _regression(freedoms[0], weights)  # each freedom goes on from the solution of the one before
+        fitted = (model.set_params(C=freedom).fit(standard.rows[fit], labels[fit]) for freedom in freedoms)
+        logs.append([each.predict_log_proba(standard.rows[judge]) for each in fitted])
+    return [_likelihood(np.concatenate(of_parts), truth) for of_parts in zip(*logs, strict=True)]
+
+
+def _likelihood(logs: np.ndarray, truth: np.ndarray) -> float:
     return max(log_softmax(logs * factor, axis=1)[np.arange(len(truth)), truth].mean() for factor in TEMPERATURES)
 
 
 def _regression(freedom: float, weights: str | None) -> LogisticRegression:
-    return LogisticRegression(C=freedom, class_weight=weights, max_iter=500, tol=1e-4)
+    return LogisticRegression(C=freedom, class_weight=weights, solver="newton-cg", max_iter=500, tol=1e-4, warm_start=True)
