@@ -205,6 +205,7 @@ def test_runs_over_other_clips_or_folds_are_not_compared(tmp_path):
         write_comparison([first, fake(tmp_path, "b", 2.0, splits=("stratified",), clips=54)], tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_fitted_in_one_go_has_no_history_to_show(data, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "_train_in_own_process", in_this_process)
     files = [tmp_path / f"{name}.yaml" for name in ("one", "two")]
