@@ -136,6 +136,7 @@ def test_what_a_user_gets_wrong_is_one_message_before_any_training(tmp_path, mon
         compare_experiments.main([word.format(a=tmp_path / "a.yaml", b=tmp_path / "b.yaml") for word in words])
 
 
+@pytest.mark.slow
 def test_a_signal_reaches_the_training_and_the_command_can_be_repeated(data, tmp_path):
     configs = [config_of(tmp_path, data, name, {"kind": "mfcc_cnn"}) for name in ("one", "two")]
     command = [sys.executable, "-u", "-m", "ser.compare_experiments", *map(str, configs), "--output", str(tmp_path / "out")]

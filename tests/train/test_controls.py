@@ -74,7 +74,9 @@ def test_shuffled_labels_give_chance_and_true_ones_do_not(data, tmp_path, kind):
     assert true["accuracy"] > chance["majority"] + 6 * error, "the control would pass on a model that learns nothing"
 
 
-@pytest.mark.parametrize("kind", ["encoder", "mfcc_cnn", pytest.param("mfcc_lstm_delta", marks=pytest.mark.slow), "classical"])
+@pytest.mark.parametrize(
+    "kind", ["encoder", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mfcc_cnn", "mfcc_lstm_delta")), "classical"]
+)
 def test_the_order_of_the_rows_does_not_matter(data, tmp_path, kind):
     """Sorted by class, as the faulty experiments had it, against mixed: the same folds and the same predictions."""
     by_class = copy_with_rows(data, tmp_path / "sorted", lambda rows: rows.sort_values(["label", "id"], ascending=False))
