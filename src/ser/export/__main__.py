@@ -4,9 +4,10 @@
     python -m ser.export outputs/logmel_crnn --output exported --license cc-by-nc-4.0 --data_name RAVDESS --language en
     python -m ser.predict --model exported/model.onnx clip.wav
 
-Written are the weights, model.onnx (batch and length free, masks as inputs), labels.json, preprocessor_config.json and a model card
-(README.md) filled from the run. The ONNX file is run beside the network on clips of random length before anything is kept. Of a run
-the first finished fold is taken: name a fold for another. Needs `pip install -r requirements-export.txt`.
+Written are the weights, model.onnx (batch and length free, masks as inputs), labels.json, preprocessor_config.json (of texts the
+tokenizer) and a model card (README.md) filled from the run. The ONNX file is run beside the network on clips or texts of random length
+before anything is kept. Of a run the first finished fold is taken: name a fold for another. Needs
+`pip install -r requirements-export.txt`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
     facts = Facts(**{part.name: arguments[part.name] for part in fields(Facts)})
     parity = export_folder(source, output, facts)
     print(f"compared: {parity}")
-    print(f"exported {source.model} → {output}: model.onnx, weights, labels.json, preprocessor_config.json, README.md")
+    print(f"exported {source.model} → {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
 
 if __name__ == "__main__":
