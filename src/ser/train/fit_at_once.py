@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from ser.runtime.progress import say
+from ser.runtime.progress import busy, say
 from ser.scoring.metrics import quick_scores
 from ser.scoring.suspicions import chance_in_training
 from ser.train.artefacts import history_row, predict_test, timing_row, write_artefacts
@@ -29,10 +29,9 @@ def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
         say(f"{part.title}: a model fitted in one go learns majorities, not votes; {left} training clips without one are left out")
     model = fitted_model(run, part.seed)
     started = time.monotonic()
-    on_train = quick_scores(
-        labels[train_rows],
-        model.fit(run.train_store, train_rows, labels[train_rows], part.seed, stopper.check),
-    )
+    with busy(f"{part.title}: fitting"):
+        fitted_to = model.fit(run.train_store, train_rows, labels[train_rows], part.seed, stopper.check)
+    on_train = quick_scores(labels[train_rows], fitted_to)
     fitted = time.monotonic()
     title = part.title
     valid = None if part.fold is None else model.predict(run.train_store, valid_rows, f"{title}, validation", stopper.check)

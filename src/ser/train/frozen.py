@@ -13,7 +13,7 @@ from ser.data.inputs import Store
 from ser.models.base import FittedModel, SerModel
 from ser.models.registry import build_model, model_class
 from ser.runtime.device import make_accelerator
-from ser.runtime.progress import say
+from ser.runtime.progress import busy, say
 from ser.runtime.seeds import seed_of
 from ser.train.experiment import Experiment
 from ser.train.loop import seed_everything
@@ -54,7 +54,8 @@ def start_head(run: Experiment, model: SerModel, rows: np.ndarray, seed: int, st
 
     accelerator = make_accelerator(config.train.precision)
     outputs = outputs_of(model, run.train_store, Path(config.data.cache), accelerator, "training clips", stopper.check)
-    solve_head(model, outputs, rows, run.train.labels[rows], config.train.class_weights == "balanced", seed)
+    with busy("solving the head"):
+        solve_head(model, outputs, rows, run.train.labels[rows], config.train.class_weights == "balanced", seed)
 
 
 def what_is_trained(run: Experiment, model: SerModel, stopper: Stopper) -> tuple[SerModel, Store, Store | None]:
