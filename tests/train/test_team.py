@@ -107,6 +107,17 @@ def test_killed_processes_end_the_others_and_the_last_run_ends_in_the_same_bytes
     assert compare(both, tmp_path) == []
 
 
+def test_what_two_began_one_ends(alone, data, tmp_path):
+    config = write_config(tmp_path, data)
+    processes, deadline = started(2, tmp_path, config), time.monotonic() + 60
+    while not list(tmp_path.glob("outputs/tiny/fold_0/checkpoints/step_*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    processes[0].kill()
+    exit_codes(processes)
+    train.main(["--config", str(config), "--folds", "0"])
+    pd.testing.assert_frame_equal(tables(alone, "history.csv"), tables(tmp_path, "history.csv"), rtol=1e-4)
+
+
 def test_batches_are_shared_evenly_and_the_step_keeps_its_clips():
     for batch_size, accumulation, processes, shared in (
         (8, 4, 2, (8, 4)),
