@@ -136,6 +136,7 @@ def test_what_a_user_gets_wrong_is_one_message_before_any_training(tmp_path, mon
         compare_experiments.main([word.format(a=tmp_path / "a.yaml", b=tmp_path / "b.yaml") for word in words])
 
 
+@pytest.mark.slow
 def test_a_signal_reaches_the_training_and_the_command_can_be_repeated(data, tmp_path):
     configs = [config_of(tmp_path, data, name, {"kind": "mfcc_cnn"}) for name in ("one", "two")]
     command = [sys.executable, "-u", "-m", "ser.compare_experiments", *map(str, configs), "--output", str(tmp_path / "out")]
@@ -205,6 +206,7 @@ def test_runs_over_other_clips_or_folds_are_not_compared(tmp_path):
         write_comparison([first, fake(tmp_path, "b", 2.0, splits=("stratified",), clips=54)], tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_fitted_in_one_go_has_no_history_to_show(data, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "_train_in_own_process", in_this_process)
     files = [tmp_path / f"{name}.yaml" for name in ("one", "two")]

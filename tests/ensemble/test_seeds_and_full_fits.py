@@ -10,7 +10,7 @@ from ser.config import Config, DataConfig, RunConfig, save_config
 from ser.ensemble import __main__ as ensemble
 from ser.ensemble.blend import blend_runs
 from ser.inference.runs import read_run
-from ser.inference.seeds import read_seeds, seed_folders
+from ser.inference.seed_runs import read_seeds, seed_folders
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, write_csv, write_json
 

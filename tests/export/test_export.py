@@ -91,6 +91,7 @@ def test_encoder_with_a_mask_hears_no_padding_through_onnx(tmp_path):
 
 
 @needs_exporter
+@pytest.mark.slow
 def test_encoder_without_a_mask_takes_clips_of_one_length_through_onnx(tmp_path):
     model = encoder(tmp_path, "wav2vec2-group")
     write_onnx(model, tmp_path / "model.onnx")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from checkpoints import CHECKPOINTS, LABELS, logits, make_checkpoint, waves
 from ser.config import ModelConfig
@@ -15,7 +15,7 @@ from ser.data.utterance import Utterance
 from ser.models.encoder.frontends import Waveform
 from ser.models.registry import build_model
 
-MASKED = ("wav2vec2-layer", "hubert-layer", "wavlm-layer", "unispeech-layer", "unispeech-sat-layer", "mms")
+MASKED = ("wav2vec2-layer", "hubert-layer", "wavlm-layer", "unispeech-layer", "unispeech-sat-layer", "mms", "w2v-bert")
 GROUP = ("wav2vec2-group", "hubert-group", "wavlm-group")
 EXACT_LENGTH = (*GROUP, "data2vec-audio", "sew", "conformer")
 
@@ -68,8 +68,8 @@ def test_mask_is_given_to_the_kinds_that_were_trained_with_one(tmp_path, kind):
     model = model_of(tmp_path, kind)
     batch = model.frontend.collate([model.frontend.prepare(Utterance(clip)) for clip in waves(0.5, 1.0)])
     assert ("attention_mask" in batch) == (kind in (*MASKED, "data2vec-audio", "conformer", "whisper"))
-    if "attention_mask" in batch:  # of samples; Whisper's is of mel frames
-        assert batch["attention_mask"].sum(1).tolist() == ([50, 100] if kind == "whisper" else [8000, 16_000])
+    if "attention_mask" in batch:  # of samples; Whisper's is of mel frames, w2v-BERT's of two at once, of which the clip's edge has none
+        assert batch["attention_mask"].sum(1).tolist() == {"whisper": [50, 100], "w2v-bert": [24, 49]}.get(kind, [8000, 16_000])
 
 
 @settings(max_examples=30, deadline=None)
@@ -99,7 +99,7 @@ def test_longer_clips_are_cut_before_they_are_normalised_and_shorter_than_one_fr
         assert frontend.prepare(Utterance(wave[:length])).shape == (400,)
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2-layer", "wav2vec2-group", "whisper"])
+@pytest.mark.parametrize("kind", ["wav2vec2-layer", "wav2vec2-group", "whisper", "w2v-bert"])
 def test_a_clip_of_a_single_sample_is_predicted_not_a_crash(tmp_path, kind):
     model = model_of(tmp_path, kind)
     for samples in (0, 1, 300):
@@ -133,7 +133,20 @@ def test_whisper_frontend_is_its_own_extractor_cut_to_the_seconds_needed(tmp_pat
     assert torch.equal(whole.encoder.embed_positions.weight[:200], model.encoder.embed_positions.weight)
 
 
-@pytest.mark.parametrize("kind", ["hubert-layer", "whisper"])
+def test_w2v_bert_hears_what_its_own_extractor_makes_of_a_clip(tmp_path):
+    model = model_of(tmp_path, "w2v-bert")
+    extractor = SeamlessM4TFeatureExtractor(num_mel_bins=16)
+    for clip in waves(1.0, 0.517):
+        made = extractor(clip, sampling_rate=16_000, return_tensors="pt")
+        assert torch.equal(model.frontend.collate([model.frontend.prepare(Utterance(clip))])["input_features"], _real(made))
+    assert len(model.frontend.prepare(Utterance(waves(5.0)[0]))) == 199, "cut to the seconds that are heard"
+
+
+def _real(made):
+    return made["input_features"][:, : int(made["attention_mask"].sum())]
+
+
+@pytest.mark.parametrize("kind", ["hubert-layer", "whisper", "w2v-bert"])
 def test_frontend_travels_to_loader_workers(tmp_path, kind):
     model = model_of(tmp_path, kind)
     copy = pickle.loads(pickle.dumps(model.frontend))  # noqa: S301

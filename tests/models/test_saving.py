@@ -30,7 +30,7 @@ def edit_json(path: Path, **changes) -> None:
 
 
 @pytest.mark.parametrize("layer_weights", [False, True])
-@pytest.mark.parametrize("kind", [*NAMED, "sew", "conformer", "mms"])
+@pytest.mark.parametrize("kind", [*NAMED, "sew", "conformer", "mms", "w2v-bert"])
 def test_saved_model_opens_in_the_pipeline_and_gives_the_same_probabilities(tmp_path, kind, layer_weights):
     model, folder = saved(tmp_path, kind, layer_weights=layer_weights)
     classify = pipeline("audio-classification", model=str(folder), device="cpu")

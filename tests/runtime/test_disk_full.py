@@ -135,7 +135,7 @@ MOMENTS = {
     "tiny.csv": (blend, "write_text", lambda *given: True),
 }
 QUICK = {
-    SmallDisk: ["step_00000002_epoch_0001", "tiny.csv"],
+    SmallDisk: ["step_00000002_epoch_0001"],
     ShortFiles: ["oof.csv"],
 }
 CASES = [

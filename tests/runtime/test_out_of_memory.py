@@ -82,7 +82,7 @@ def assert_same_network(fold, other):
         torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@pytest.mark.parametrize("limit", [4, 2])
+@pytest.mark.parametrize("limit", [pytest.param(4, marks=pytest.mark.slow), 2])
 def test_halved_from_the_first_step_equals_small_batches_from_the_start(memory, data, tmp_path, limit, capsys):
     """With dropout, layer drop, SpecAugment and augmentation: their seeds follow from the place in the effective batch."""
     reference = trained(config_of(tmp_path, data, limit, 8 // limit))
@@ -109,6 +109,7 @@ def test_halved_in_the_middle_gives_the_weights_of_small_batches(memory, data, t
     pd.testing.assert_frame_equal(pd.read_csv(halved / "history.csv"), pd.read_csv(reference / "history.csv"), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_that_halves_to_unequal_parts_still_has_its_effective_size(memory, data, tmp_path):
     reference = trained(config_of(tmp_path, data, 5, 1, sections=NOTHING_RANDOM))
     memory.train_limit = 3

@@ -60,7 +60,7 @@ def copy_with_rows(data, folder, change):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["mfcc_cnn", "classical"])
+@pytest.mark.parametrize("kind", ["mfcc_cnn", pytest.param("classical", marks=pytest.mark.slow)])
 def test_shuffled_labels_give_chance_and_true_ones_do_not(data, tmp_path, kind):
     few = {"epochs": 7, "metric": "loss"}
     true = score(trained(tmp_path / "true", data, kind, **few))
@@ -74,7 +74,9 @@ def test_shuffled_labels_give_chance_and_true_ones_do_not(data, tmp_path, kind):
     assert true["accuracy"] > chance["majority"] + 6 * error, "the control would pass on a model that learns nothing"
 
 
-@pytest.mark.parametrize("kind", ["encoder", "mfcc_cnn", "mfcc_lstm_delta", "classical"])
+@pytest.mark.parametrize(
+    "kind", ["encoder", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mfcc_cnn", "mfcc_lstm_delta")), "classical"]
+)
 def test_the_order_of_the_rows_does_not_matter(data, tmp_path, kind):
     """Sorted by class, as the faulty experiments had it, against mixed: the same folds and the same predictions."""
     by_class = copy_with_rows(data, tmp_path / "sorted", lambda rows: rows.sort_values(["label", "id"], ascending=False))

@@ -208,6 +208,7 @@ print(time.monotonic() - start, time.time())
     assert all(run["history"][0]["loss"] == 0.5 for run in offline_runs(tmp_path))
 
 
+@pytest.mark.slow
 def test_training_against_a_server_that_never_answers_ends_in_the_same_bytes(
     tmp_path: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

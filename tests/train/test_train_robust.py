@@ -63,7 +63,7 @@ def screen(folder: Path) -> str:
     return (folder / "screen.txt").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_to_the_process_group_ends_with_a_checkpoint_and_code_75(start, data, tmp_path, number):
     """Ctrl-C and a machine that shuts down reach the loader's workers as well."""
     config = write_tiny_config(tmp_path / "tiny.yaml", data, train=LONG | {"workers": 2})
@@ -110,7 +110,7 @@ def clone(tmp_path, data):
     return tmp_path
 
 
-@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize("whole_group", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_train_sh_passes_a_signal_on_and_leaves_with_code_75(start, data, clone, whole_group):
     """Ctrl-C reaches the script and Python on two ways at once; that is one request, not two."""
     write_tiny_config(clone / "tiny.yaml", data, train=LONG | {"workers": 2}, run={"output": str(clone / "outputs" / "tiny")})

@@ -13,7 +13,7 @@ from ser.data.csv_input import count, shown
 from ser.inference.full_fits import FullFit, is_full_fit, read_full_fit
 from ser.inference.runs import Run, check_same_ids, read_run
 from ser.inference.same_clips import different_clips
-from ser.inference.seeds import read_seeds, seed_folders
+from ser.inference.seed_runs import read_seeds, seed_folders
 from ser.runtime.errors import UserError
 from ser.runtime.progress import ProgressBar
 

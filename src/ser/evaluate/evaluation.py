@@ -15,7 +15,7 @@ from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
 from ser.inference.prediction import predict_table
 from ser.inference.same_clips import places_in_run
-from ser.inference.seeds import seed_folders
+from ser.inference.seed_runs import seed_folders
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.scoring.calibration import expected_calibration_error, read_temperature, reliability, run_folder_of

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from ser.config import DataConfig
 from ser.data.inputs import Input
-from ser.inference.seeds import seed_folders
+from ser.inference.seed_runs import seed_folders
 from ser.models.base import Model
 from ser.models.hub import checkpoint_folder
 from ser.models.registry import load_model

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser.inference.seeds import read_seeds
+from ser.inference.seed_runs import read_seeds
 from ser.report.page.charts import interval_chart
 from ser.report.page.content import Section, make_page
 from ser.report.page.judged import NOTHING_KNOWN, ClipFacts, Judged

@@ -25,7 +25,7 @@ from typing import Any, TextIO
 import ser
 from ser.config import Config, load_config
 from ser.inference.full_fits import is_full_fit
-from ser.inference.seeds import seed_folders
+from ser.inference.seed_runs import seed_folders
 from ser.runtime.files import read_json, write_json
 from ser.runtime.progress import say
 from ser.train.tracking_summary import group_of

@@ -20,7 +20,7 @@ from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import Experiment, open_experiment
 from ser.train.fold import is_finished, train_fold, train_part
 from ser.train.part import full_part, is_whole
-from ser.train.seeds import configs_of_seeds, write_group
+from ser.train.seed_configs import configs_of_seeds, write_group
 from ser.train.signals import Stopper
 from ser.train.tracking import track_run
 

@@ -50,13 +50,13 @@ def test_freeze_none_moves_everything(tmp_path, kind):
     assert {name.rsplit(".", 2)[-2] for name in still} <= {"embed_positions"}
 
 
-@pytest.mark.parametrize("kind", [*NAMED, "sew", "mms"])
+@pytest.mark.parametrize("kind", [*NAMED, "sew", "mms", "w2v-bert"])
 def test_freeze_feature_encoder_keeps_the_convolutions_and_moves_the_rest(tmp_path, kind):
     model = build(tmp_path, kind, freeze="feature_encoder")
     convolutions = ("encoder.conv1.", "encoder.conv2.", "embed_positions") if kind == "whisper" else ("feature_extractor.",)
     still = encoder_names(model) - moved(model)
     assert still == {name for name in encoder_names(model) if any(part in name for part in convolutions)}
-    assert still
+    assert still or kind == "w2v-bert", "which has no convolutions: its filter bank is fixed anyway"
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attentive"])
@@ -69,7 +69,7 @@ def test_freeze_encoder_moves_the_head_alone(tmp_path, kind, pooling):
     assert changed == {name for name, _ in model.parameter_groups()["head"]}
 
 
-@pytest.mark.parametrize("kind", [*NAMED, "sew", "conformer"])
+@pytest.mark.parametrize("kind", [*NAMED, "sew", "conformer", "w2v-bert"])
 def test_train_last_layers_moves_those_layers_and_the_norm_after_them(tmp_path, kind):
     model = build(tmp_path, kind, train_last_layers=1)
     stack = transformer(model.encoder)

@@ -137,6 +137,7 @@ def test_without_a_transcript_the_audio_decides_and_it_is_counted(data, tmp_path
     assert (pd.read_csv(tmp_path / "p.csv")["status"] == "no_transcript").sum() == 12
 
 
+@pytest.mark.slow
 def test_interrupted_fusion_ends_byte_identical(data, tmp_path):
     from ser.train.fold import train_fold
     from ser.train.signals import Stopper

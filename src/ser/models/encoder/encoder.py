@@ -26,10 +26,10 @@ from ser.models.encoder.freezing import freeze, has_final_norm, transformer
 from ser.models.encoder.frontends import (
     LogMel,
     default_extractor,
+    frontend_of,
     is_exact_length,
     read_extractor,
     takes_mask,
-    waveform_frontend,
     whisper_extractor,
     whisper_seconds,
 )
@@ -49,7 +49,8 @@ log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
 
 MODEL_TYPES = (
-    "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "sew", "sew-d", "wav2vec2-conformer", "whisper",
+    "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "sew", "sew-d", "wav2vec2-conformer",
+    "wav2vec2-bert", "whisper",
 )  # fmt: skip
 HEAD_FILE = "head.safetensors"
 # Clips for a classifier from elsewhere, which doesn't say how long it may listen.
@@ -81,7 +82,7 @@ class EncoderModel(SerModel):
         self.encoder = encoder
         self.head = head
         self.extractor = extractor
-        self.frontend = LogMel(extractor, own_length) if whisper else waveform_frontend(config, extractor, max_seconds)
+        self.frontend = frontend_of(config, extractor, max_seconds, own_length)
         self._frozen = list(frozen)
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
@@ -147,7 +148,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
         hub_config.use_cache = False  # the decoder's business, and at odds with gradient checkpointing
         extractor = whisper_extractor(extractor, whisper_seconds(hub_config, max_seconds))
         _keep_positions(encoder, extractor)
-    else:
+    elif hub_config.model_type != "wav2vec2-bert":
         extractor.return_attention_mask = takes_mask(hub_config)
     frozen = freeze(encoder, config)
     if config.lora_rank is not None:

@@ -31,10 +31,10 @@ def freeze(encoder: nn.Module, config: ModelConfig) -> list[nn.Module]:
 
 
 def feature_encoder(encoder: nn.Module) -> list[nn.Module]:
-    """The convolutions that turn wave or spectrogram into frames."""
+    """The convolutions that turn wave or spectrogram into frames; w2v-BERT has none."""
     if hasattr(encoder, "feature_extractor"):
         return [encoder.feature_extractor]
-    return [encoder.conv1, encoder.conv2]  # Whisper
+    return [encoder.conv1, encoder.conv2] if hasattr(encoder, "conv1") else []
 
 
 def transformer(encoder: nn.Module) -> nn.Module:

@@ -1,7 +1,7 @@
 """From waves to what a transformers encoder takes; the same maths as the checkpoint's own feature extractor.
 
-Two kinds of input exist: the wave itself (Wav2Vec2, HuBERT, WavLM, data2vec, ...) and a log-mel spectrogram (Whisper). Both
-frontends work clip by clip, so neighbours in a batch can't change a clip's features.
+Three kinds of input exist: the wave itself (Wav2Vec2, HuBERT, WavLM, data2vec, ...), a log-mel spectrogram (Whisper), and Kaldi's
+filter bank, two frames at once (w2v-BERT). All work clip by clip, so neighbours in a batch can't change a clip's features.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ser.data.utterance import Utterance
 from ser.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, SequenceFeatureExtractor, WhisperFeatureExtractor
+    from transformers import PreTrainedConfig, SeamlessM4TFeatureExtractor, SequenceFeatureExtractor, WhisperFeatureExtractor
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ SAMPLES_PER_POSITION = SAMPLE_RATE // WHISPER_POSITIONS_PER_SECOND
 
 # Encoders where a masked, padded clip gives the same as the clip alone: one positional convolution over zeroed padding.
 # data2vec-audio stacks five of them with norms between, which let padding leak into the last frames of a clip.
-_MASK_IS_EXACT = {"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"}
+_MASK_IS_EXACT = {"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "wav2vec2-bert"}
+_FILTER_BANK_SAMPLES = 560  # 25 ms and a step of 10 ms: the two frames that make the encoder's one
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,40 @@ class LogMel:
         return {"input_features": features, "attention_mask": (torch.arange(features.shape[2]) < lengths[:, None]).long()}
 
 
+@dataclass(frozen=True)
+class FilterBank:
+    """Kaldi's log-mel filter bank, standardised by mel bin, two frames of 10 ms side by side: w2v-BERT's own extractor."""
+
+    extractor: SeamlessM4TFeatureExtractor
+    max_samples: int
+
+    def prepare(self, clip: Utterance) -> np.ndarray:
+        """Samples (T,) -> (frames of 20 ms, 2 mel bins) float32; a last frame that is half padding is left out, as its mask would."""
+        wave = np.asarray(clip.samples, dtype=np.float32)[: self.max_samples]
+        wave = np.pad(wave, (0, max(0, _FILTER_BANK_SAMPLES - len(wave))))
+        made = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="np")
+        return made["input_features"][0][: int(made["attention_mask"][0].sum())]
+
+    def collate(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """`input_features` (B, frames, 2 mel bins), padded with zeros, and `attention_mask` (B, frames)."""
+        lengths = torch.tensor([len(clip) for clip in clips])
+        features = torch.zeros(len(clips), int(lengths.max()), clips[0].shape[1])
+        for row, clip in zip(features, clips, strict=True):
+            row[: len(clip)] = torch.from_numpy(clip)
+        return {"input_features": features, "attention_mask": (torch.arange(features.shape[1]) < lengths[:, None]).long()}
+
+
+def frontend_of(
+    config: PreTrainedConfig, extractor: SequenceFeatureExtractor, max_seconds: float, own_length: bool
+) -> Waveform | LogMel | FilterBank:
+    """What an encoder of this config hears. own_length: of Whisper, without silence behind a clip."""
+    if config.model_type == "whisper":
+        return LogMel(extractor, own_length)
+    if config.model_type == "wav2vec2-bert":
+        return FilterBank(extractor, round(max_seconds * SAMPLE_RATE))
+    return waveform_frontend(config, extractor, max_seconds)
+
+
 def takes_mask(config: PreTrainedConfig) -> bool:
     """Whether the encoder was pretrained with an attention mask.
 
@@ -144,7 +179,7 @@ def read_extractor(folder: Path, config: PreTrainedConfig) -> SequenceFeatureExt
 
     wanted = default_extractor(config)
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
-        settings = "log-mel" if config.model_type == "whisper" else f"do_normalize={wanted.do_normalize}"
+        settings = f"do_normalize={wanted.do_normalize}" if hasattr(config, "conv_kernel") else "the usual mel filters"
         log.warning("%s has no preprocessor_config.json: assuming 16 kHz, %s.", folder, settings)
         return wanted
     try:
@@ -165,8 +200,10 @@ def read_extractor(folder: Path, config: PreTrainedConfig) -> SequenceFeatureExt
 
 def default_extractor(config: PreTrainedConfig) -> SequenceFeatureExtractor:
     """The feature extractor a checkpoint of this kind usually ships with."""
-    from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+    from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
+    if config.model_type == "wav2vec2-bert":
+        return SeamlessM4TFeatureExtractor(num_mel_bins=config.feature_projection_input_dim // 2)
     if config.model_type == "whisper":
         return WhisperFeatureExtractor(feature_size=config.num_mel_bins)
     # Base models with group norm differ in do_normalize; the large ones with layer norm all have it.

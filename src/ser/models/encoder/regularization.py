@@ -68,7 +68,8 @@ def spec_augment(encoder: PreTrainedModel, batch: dict[str, torch.Tensor]) -> It
             features, real = batch["input_features"].clone(), batch["attention_mask"]
             yield batch | {"input_features": WhisperModel._mask_input_features(encoder, features, real)}
     else:
-        frames = int(encoder._get_feat_extract_output_lengths(batch["input_values"].shape[-1]))
+        filters = batch.get("input_features")
+        frames = filters.shape[1] if filters is not None else int(encoder._get_feat_extract_output_lengths(batch["input_values"].shape[-1]))
         wanted = getattr(config, "apply_spec_augment", True)
         config.apply_spec_augment = wanted and frames >= config.mask_time_length
         try:

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 
 from ser.config import Config, save_config
-from ser.inference.seeds import seed_folder
+from ser.inference.seed_runs import seed_folder
 from ser.runtime.errors import UserError
 from ser.train.experiment import split_seed
 

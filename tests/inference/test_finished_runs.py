@@ -5,7 +5,7 @@ import os
 import pytest
 
 from runs import LABELS, make_run
-from ser.inference.finding import finished_runs
+from ser.inference.finished_runs import finished_runs
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_json
 
