@@ -92,16 +92,16 @@ def test_two_processes_train_what_one_does(alone, both):
     assert one["batch_size"] * one["accumulation"] == two["batch_size"] * two["accumulation"] == 8
 
 
-def test_killed_processes_end_the_others_and_the_last_run_ends_in_the_same_bytes(both, data, tmp_path):
+def test_killed_or_stopped_processes_end_the_others_and_the_last_run_ends_in_the_same_bytes(both, data, tmp_path):
     config, seen = write_config(tmp_path, data), set()
-    for victim in (1, 0):
+    for told, number in (((1,), signal.SIGKILL), ((0, 1), signal.SIGTERM)):  # a launcher hands a signal on to all
         processes, deadline = started(2, tmp_path, config), time.monotonic() + 60
         while not (found := set(tmp_path.glob("outputs/tiny/fold_0/checkpoints/step_*"))) - seen and time.monotonic() < deadline:
             time.sleep(0.005)
         seen |= found
-        os.kill(processes[victim].pid, signal.SIGKILL)
-        codes = exit_codes(processes)
-        assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == EXIT_INTERRUPTED
+        for place in told:
+            os.kill(processes[place].pid, number)
+        assert exit_codes(processes) == [EXIT_INTERRUPTED, -signal.SIGKILL if number == signal.SIGKILL else EXIT_INTERRUPTED]
     assert not (tmp_path / "outputs/tiny/fold_0/metrics.json").exists()
     assert exit_codes(started(2, tmp_path, config)) == [0, 0]
     assert compare(both, tmp_path) == []
@@ -113,7 +113,7 @@ def test_what_two_began_one_ends(alone, data, tmp_path):
     while not list(tmp_path.glob("outputs/tiny/fold_0/checkpoints/step_*")) and time.monotonic() < deadline:
         time.sleep(0.005)
     processes[0].kill()
-    exit_codes(processes)
+    assert exit_codes(processes) == [-signal.SIGKILL, EXIT_INTERRUPTED]
     train.main(["--config", str(config), "--folds", "0"])
     pd.testing.assert_frame_equal(tables(alone, "history.csv"), tables(tmp_path, "history.csv"), rtol=1e-4)
 

@@ -67,7 +67,9 @@ class Team:
         if self.size > 1:
             with ended_processes_are_told():
                 for tensor in network.state_dict().values():
-                    distributed.broadcast(tensor, src=0)
+                    whole = tensor.contiguous()  # which NCCL asks for
+                    distributed.broadcast(whole, src=0)
+                    tensor.copy_(whole)
 
     def sum_gradients(self, network: torch.nn.Module) -> None:
         """The gradient of the clips of all processes, in each of them. A weight that none of them has a gradient for keeps none."""
