@@ -37,6 +37,8 @@ def main() -> None:
     print(f"{'transform':14}{'clips/s':>10}{'audiomentations alone':>24}{'ratio':>8}")
     for part in fields(AugmentConfig):
         config = AugmentConfig()
+        if "folder" in vars(getattr(config, part.name)):
+            continue  # sounds of the user's: a convolution and an addition
         getattr(config, part.name).p = 1.0
         augmenter = Augmenter(config)
         ours = clips_per_second(lambda seed, augmenter=augmenter: augmenter(wave, seed))

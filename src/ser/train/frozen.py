@@ -8,7 +8,7 @@ import numpy as np
 from accelerate.utils import release_memory
 
 from ser.config import Config
-from ser.data.augmentation import Augmenter
+from ser.data.augmentation import is_active
 from ser.data.inputs import Store
 from ser.models.base import FittedModel, SerModel
 from ser.models.registry import build_model, model_class
@@ -96,6 +96,6 @@ def _fusion_on_vectors(run: Experiment, model: SerModel, stopper: Stopper) -> tu
 
 
 def _what_changes_clips(config: Config) -> str | None:
-    if Augmenter(config.augment).active:
+    if is_active(config.augment):
         return "augment"
     return "train.mixup" if config.train.mixup else None

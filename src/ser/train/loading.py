@@ -23,7 +23,7 @@ class GroupLoader:
 
     def __init__(self, data: FoldData, model: SerModel, config: Config):
         self.data, self.train, self.frontend = data, config.train, model.frontend
-        self.augmenter = Augmenter(config.augment)
+        self.augmenter = Augmenter(config.augment, config.data.cache)
         self.group_size = config.train.batch_size * config.train.accumulation
         self.batch_size = config.train.batch_size
         self._batches: Iterator | None = None
