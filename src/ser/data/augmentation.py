@@ -59,6 +59,11 @@ class Augmenter:
         result = np.nan_to_num(result.astype(np.float32, copy=False), posinf=1.0, neginf=-1.0)
         return np.pad(result, (0, max(0, MIN_SAMPLES - len(result))))
 
+    @property
+    def sound_hashes(self) -> list[str]:
+        """Of the user's sounds that it lays over clips, by their bytes."""
+        return [file_hash for sounds in self._sounds.values() for file_hash in sounds.report["file_hash"]]
+
     def __reduce__(self) -> tuple:
         # Transforms keep the state of their last call, which other processes neither need nor can always unpickle.
         return Augmenter, (self.config, self.cache)

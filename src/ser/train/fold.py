@@ -19,7 +19,7 @@ from ser.train.frozen import is_fitted_at_once, start_head, what_is_trained
 from ser.train.hooks import Tracking
 from ser.train.lock import only_process
 from ser.train.loop import Trainer, seed_everything
-from ser.train.part import Part, fold_part, is_whole
+from ser.train.part import Part, fold_part, is_whole, note_preparation
 from ser.train.signals import Stopper
 from ser.train.state import FoldData, Progress
 from ser.train.tracking import open_tracker
@@ -48,7 +48,7 @@ def train_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
         seed_everything(seed_of(data.seed, "weights"))
         with stopper.at_once():
             model = build_model(config.model, run.label_names, config.data.max_seconds)
-            model.noise_reduction = config.data.noise_reduction
+            note_preparation(model, run, part)
             _fit_statistics(model, data)
         checkpoints = Checkpoints(folder, run.fingerprints | {"epochs": str(part.epochs)})
         with open_tracker(config, run.folder, part.name, "fold") as tracker:
