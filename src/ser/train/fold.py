@@ -23,7 +23,7 @@ from ser.train.frozen import is_fitted_at_once, start_head, what_is_trained
 from ser.train.hooks import Tracking
 from ser.train.lock import only_process
 from ser.train.loop import Trainer, seed_everything
-from ser.train.part import Part, fold_part, is_whole
+from ser.train.part import Part, fold_part, is_whole, note_preparation
 from ser.train.signals import Stopper
 from ser.train.state import FoldData, Progress
 from ser.train.tracking import open_tracker
@@ -99,7 +99,7 @@ def _checkpoints_of(run: Experiment, part: Part) -> Checkpoints:
 def _fresh_model(run: Experiment, part: Part) -> SerModel:
     seed_everything(seed_of(part.seed, "weights"))
     model = build_model(run.config.model, run.label_names, run.config.data.max_seconds)
-    model.noise_reduction = run.config.data.noise_reduction
+    note_preparation(model, run, part)
     return model
 
 

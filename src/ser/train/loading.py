@@ -25,7 +25,7 @@ class GroupLoader:
     def __init__(self, data: FoldData, model: SerModel, config: Config, team: Team = ALONE):
         """team: of which this process loads its own batches."""
         self.data, self.train, self.frontend, self.team = data, config.train, model.frontend, team
-        self.augmenter = Augmenter(config.augment)
+        self.augmenter = Augmenter(config.augment, config.data.cache)
         self.group_size = config.train.batch_size * config.train.accumulation
         self.batch_size = config.train.batch_size
         self._batches: Iterator | None = None
