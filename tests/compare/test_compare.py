@@ -222,3 +222,27 @@ def test_pickled_embeddings_and_a_fold_of_a_run_are_refused(table, data, tmp_pat
     fold = table.attrs["run"] / "fold_0" / "model"
     with pytest.raises(UserError, match="give run:"):
         open_candidate(Candidate("fold", "transformers", str(fold)), labelled, accelerator, 0)
+
+
+def test_embeddings_are_matched_by_one_name_that_tells_all_clips_apart(data, tmp_path):
+    """angry/001.wav and happy/001.wav have one stem, which mustn't give both the same vector."""
+    for place, name in enumerate(("angry", "happy", "sad")):
+        for number in range(4):
+            clip = tmp_path / "in" / name / f"{number:03d}.wav"
+            clip.parent.mkdir(parents=True, exist_ok=True)
+            clip.write_bytes((data / "train" / f"TRAIN_{4 * place + number:04d}.wav").read_bytes())
+    labelled = read_labelled(DataConfig(root=str(tmp_path / "in"), cache=str(tmp_path / "cache")), 2, 0)
+    ids, accelerator = labelled.table.ids, make_accelerator("fp32")
+    own_label = np.eye(3)[labelled.labels] * 9
+
+    def opened(names):
+        np.savez(tmp_path / "v.npz", ids=np.array(names), embeddings=own_label[: len(names)])
+        return open_candidate(Candidate("v", "embeddings", str(tmp_path / "v.npz")), labelled, accelerator, 0)
+
+    np.testing.assert_array_equal(opened(ids).probabilities().argmax(1), labelled.labels)
+    with pytest.raises(UserError, match=r"by file name without ending, 000, .*several clips at once"):
+        opened([f"{number:03d}" for number in range(4)])
+    with pytest.raises(UserError, match=r"by file name, 000\.wav, .*several clips at once.*angry/000\.wav"):
+        opened([f"{number:03d}.wav" for number in range(4)])
+    with pytest.raises(UserError, match="001 more than once"):
+        opened(["000", "001", "001"])

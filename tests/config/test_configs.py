@@ -23,6 +23,7 @@ TINY_KIND = {
     "openai/whisper-small": "whisper",
     "openai/whisper-large-v3": "whisper",
 }
+TEXT_TYPE = {"klue/roberta-base": "roberta", "beomi/KcELECTRA-base-v2022": "electra"}
 LAYERS = ({"num_hidden_layers": 5}, {"encoder_layers": 16})
 EXPERIMENT_OF_PRESET = "xlsr_korean_15.yaml"
 """What configs/gpu_*.yaml are layered on."""
@@ -64,8 +65,8 @@ def test_config_trains_with_the_real_command(path, data, texts, cache, tmp_path)
     if content.get("model", {}).get("classical", {}).get("voices") == "ge2e":  # tests of it have the clips it takes, and its weights
         options |= {"--model.classical.voices": "features", "--model.classical.speaker_normalization": "none"}
     if name := content.get("model", {}).get("text_encoder", {}).get("name"):
-        assert name == "klue/roberta-base"
-        options["--model.text_encoder.name"] = make_text_checkpoint(tmp_path / "checkpoint", pd.read_csv(texts / "train.csv")["text"])
+        words = pd.read_csv(texts / "train.csv")["text"]
+        options["--model.text_encoder.name"] = make_text_checkpoint(tmp_path / "checkpoint", words, TEXT_TYPE[name])
     if content.get("model", {}).get("kind") == "fusion":
         ids = pd.read_csv(data / "train.csv")["id"].tolist() + pd.read_csv(data / "test.csv")["id"].tolist()
         said = ["정말 좋아요", "너무 화가 나요", "그냥 그래요"]

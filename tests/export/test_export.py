@@ -21,7 +21,8 @@ from ser.export.parity import check_parity
 from ser.export.source import read_source
 from ser.inference.prediction import predict_files
 from ser.models.frames.standards import Standard, Standards
-from ser.models.onnx import frontend_as_json, frontend_from_json, open_onnx
+from ser.models.frontend_json import frontend_as_json, frontend_from_json
+from ser.models.onnx import open_onnx
 from ser.models.registry import build_model, load_model
 from ser.runtime.errors import UserError
 from ser.train import __main__ as train

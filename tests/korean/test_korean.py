@@ -185,6 +185,38 @@ def test_every_format_of_one_recording_gives_the_same_prediction_within_codec_er
         assert result["predicted_emotion"] == wav["predicted_emotion"]
 
 
+def test_stream_answers_each_window_before_the_next_sample_is_read_as_the_timeline_does(engine, tmp_path):
+    wave = np.concatenate([tone(2.0, hz=200), np.zeros(24_000, np.float32), tone(1.5, hz=500)])
+    path, taken = write_wav(tmp_path / "long.wav", wave), []
+    samples = soundfile.read(path, dtype="int16")[0]
+
+    def microphone():
+        for start in range(0, len(samples), 1600):
+            taken.append(start + 1600)
+            yield samples[start : start + 1600]
+
+    engine.warmup()
+    rows = [(row, taken[-1]) for row in engine.predict_stream(microphone(), 1.0, 0.5)]
+    expected = engine.predict_timeline(path, 1.0, 0.5).windows
+    assert len(rows) == len(expected) > 5
+    for (row, heard), (_, wanted) in zip(rows, expected.iterrows(), strict=True):
+        assert (row["start"], row["status"], row["predicted_emotion"]) == (wanted["start"], wanted["status"], wanted["predicted_emotion"])
+        if row["status"] == "ok":
+            assert [row[f"p_{name}"] for name in KOREAN15] == pytest.approx([wanted[f"p_{name}"] for name in KOREAN15], abs=1e-5)
+        assert heard <= row["end"] * 16_000 + 1600 and row["latency"] > 0
+    assert [row["end"] for row in engine.predict_stream(path, 1.0, 0.5)] == expected["end"].tolist()
+
+
+def test_threads_get_the_answers_that_one_after_the_other_gets(engine, emotions):
+    from concurrent.futures import ThreadPoolExecutor
+
+    samples = [soundfile.read(path, dtype="int16")[0] for path in sorted(emotions.rglob("*.wav"))[:12]]
+    alone = [engine.predict_samples([each])[0] for each in samples]
+    with ThreadPoolExecutor(6) as threads:
+        together = list(threads.map(lambda each: engine.predict_samples([each])[0], samples * 2))
+    np.testing.assert_allclose(together, alone * 2, atol=1e-6)
+
+
 def test_a_single_path_where_a_list_is_wanted_is_a_list_of_one(engine, emotions):
     path = str(sorted(emotions.rglob("*.wav"))[0])
     assert [result["file_path"] for result in engine.predict_batch(path)] == [path]

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from checkpoints import LABELS
-from ser.config import ModelConfig
+from ser.config import FusionConfig, ModelConfig
+from ser.data.inputs import Store
+from ser.data.utterance import Utterance
 from ser.korean.engine import create_inference_engine
 from ser.models.registry import build_model
 from ser.runtime.errors import UserError
 from ser.serve.answer import answer, bilingual
-from sounds import tone, write_wav
+from sounds import tone, write_soundfile, write_wav
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +33,81 @@ def test_short_clip_has_an_answer_in_both_languages_and_no_timeline(engine, tmp_
 
 
 def test_long_recording_has_a_timeline(engine, tmp_path):
-    found = answer(engine, write_wav(tmp_path / "long.wav", tone(12.0)))
+    (tmp_path / "pictures").mkdir()
+    found = answer(engine, write_wav(tmp_path / "long.wav", tone(12.0)), folder=tmp_path / "pictures")
+    assert (tmp_path / "pictures") in found.timeline.parents, "nothing is left elsewhere"
     assert found.timeline.read_bytes().startswith(b"\x89PNG")
     assert "12.0 s" in found.heading
+
+
+def test_recording_damaged_behind_what_the_model_hears_shows_what_it_heard(engine, tmp_path):
+    whole = write_soundfile(
+        tmp_path / "whole.flac", tone(9.0) + 0.01 * np.random.default_rng(0).standard_normal(9 * 16_000), 16_000, "FLAC"
+    )
+    content = bytearray(whole.read_bytes())
+    start = len(content) * 7 // 9
+    content[start:] = bytes(len(content) - start)
+    (tmp_path / "damaged.flac").write_bytes(content)
+    found = answer(engine, tmp_path / "damaged.flac", folder=tmp_path)
+    assert found.probabilities
+    shown = found.waveform.axes[0].get_xlim()[1]
+    assert engine.predictor.max_seconds - 0.1 <= shown < 9.0
 
 
 def test_recording_that_cannot_be_used_says_why_and_has_no_emotion(engine, tmp_path):
     found = answer(engine, write_wav(tmp_path / "silent.wav", np.zeros(16_000, np.float32)))
     assert "silent" in found.heading
     assert found.probabilities == {}
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    """Engines of texts, and of audio and text."""
+    folder = tmp_path_factory.mktemp("readers")
+    texts = ["화가 난다", "눈물이 난다", "정말 좋다"] * 3
+    labels = np.arange(9) % 3
+    words = build_model(ModelConfig(kind="text_ngrams"), LABELS[:3], 4.0)
+    words.fit(Store.of_texts(texts), np.arange(9), labels, 0)
+    both = build_model(ModelConfig(kind="fusion", fusion=FusionConfig(text="ngrams", ngram_size=4)), LABELS[:3], 4.0)
+    both.fit_statistics([Utterance(tone(0.5, hz=100 + place), text) for place, text in enumerate(texts)], labels)
+    words.save(folder / "words")
+    both.save(folder / "both")
+    return {name: create_inference_engine(folder / name) for name in ("words", "both")}
+
+
+def test_text_is_answered_by_a_model_of_texts_and_an_empty_one_says_why_not(readers):
+    found = answer(readers["words"], None, " 정말  좋다\n")
+    assert found.probabilities[bilingual(LABELS[2])] == max(found.probabilities.values())
+    assert (found.waveform, found.timeline) == (None, None)
+    assert "empty_text" in answer(readers["words"], None, " ").heading
+    several = readers["words"].predict_texts(["정말 좋다", "", "화가 난다"])
+    assert [result["status"] for result in several] == ["ok", "empty_text", "ok"]
+    assert [result["predicted_emotion"] for result in several] == [LABELS[2], None, LABELS[0]]
+
+
+def test_recording_and_words_are_answered_together_and_without_words_the_page_says_so(readers, tmp_path):
+    clip = write_wav(tmp_path / "a.wav", tone(3.0))
+    with_words, without = answer(readers["both"], clip, "눈물이 난다"), answer(readers["both"], clip)
+    assert with_words.probabilities != without.probabilities
+    assert "audio alone" in without.heading and "audio alone" not in with_words.heading
+    assert with_words.waveform is not None
+    batch = readers["both"].predict_batch([clip, clip], texts=["눈물이 난다", ""])
+    assert [result["status"] for result in batch] == ["ok", "no_transcript"]
+    assert list(batch[0]["probabilities"].values()) == pytest.approx(list(with_words.probabilities.values()), abs=1e-5)
+
+
+def test_a_model_is_given_what_it_takes_or_says_what_that_is(engine, readers, tmp_path):
+    clip = write_wav(tmp_path / "a.wav", tone(0.5))
+    with pytest.raises(UserError, match="takes text; given audio"):
+        readers["words"].predict_single(clip)
+    with pytest.raises(UserError, match="takes audio; given text"):
+        engine.predict_texts(["x"])
+    with pytest.raises(UserError, match="takes audio; given audio and text"):
+        engine.predict_single(clip, text="x")
+    with pytest.raises(UserError, match="2 paths and 1 texts"):
+        readers["both"].predict_batch([clip, clip], texts=["x"])
+    with pytest.raises(UserError, match="a timeline has no words"):
+        readers["both"].predict_timeline(clip)
 
 
 def test_missing_gradio_is_told(engine, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from ser.compare.candidates import Candidate
 from ser.compare.labelled import Labelled
 from ser.compare.speechbrain import open_speechbrain
 from ser.config import ClassicalConfig
+from ser.data.csv_input import shown
 from ser.data.inputs import Store, open_store
+from ser.data.tables import Table
 from ser.inference.opening import as_in_training, load_models
 from ser.inference.prediction import predict_probabilities
 from ser.inference.runs import read_run
@@ -174,13 +177,7 @@ def _open_embeddings(path: Path, labelled: Labelled) -> Opened:
         raise UserError(f"embeddings:{path} can't be read: {error}. It must be an .npz with `ids` and `embeddings` (n, D).") from None
     if vectors.ndim != 2 or len(vectors) != len(names) or not np.isfinite(vectors).all():
         raise UserError(f"embeddings:{path}: {len(names)} ids and embeddings {vectors.shape}; a finite row per id is needed.")
-    place = {name: row for row, name in enumerate(names)}
-    wanted = [(name, file.name, file.stem) for name, file in zip(labelled.table.ids, labelled.table.paths, strict=True)]
-    rows_of = [next((place[name] for name in options if name in place), None) for options in wanted]
-    if None in rows_of:
-        lacking = [options[0] for options, row in zip(wanted, rows_of, strict=True) if row is None]
-        raise UserError(f"embeddings:{path} lacks {len(lacking)} of {len(rows_of)} labelled clips, first {lacking[0]}.")
-    vectors = vectors[rows_of]
+    vectors = vectors[_rows_by_name(f"embeddings:{path}", names, labelled.table)]
 
     def probabilities() -> np.ndarray:
         count = len(labelled.label_names)
@@ -193,3 +190,26 @@ def _open_embeddings(path: Path, labelled: Labelled) -> Opened:
         return result
 
     return Opened(labelled.label_names, probabilities, None, f"{FITTED}; embeddings computed elsewhere")
+
+
+def _rows_by_name(source: str, names: list[str], table: Table) -> list[int]:
+    """Which of the named rows belongs to each clip of the table: by id, by file name or by its stem, one of them for all.
+
+    Raises UserError where a clip lacks a row, or where a name stands for several (angry/001 and happy/001 are two clips).
+    """
+    place = {name: row for row, name in enumerate(names)}
+    if len(place) < len(names):
+        raise UserError(f"{source}: {shown([name for name, times in Counter(names).items() if times > 1])} more than once in its ids.")
+    by_name = {
+        "id": list(table.ids),
+        "file name": [file.name for file in table.paths],
+        "file name without ending": [file.stem for file in table.paths],
+    }
+    how, wanted = max(by_name.items(), key=lambda pair: sum(name in place for name in pair[1]))
+    if lacking := [clip for clip, name in zip(table.ids, wanted, strict=True) if name not in place]:
+        raise UserError(f"{source} lacks {len(lacking)} of {len(table)} labelled clips, first {lacking[0]}.")
+    if twice := [name for name, times in Counter(wanted).items() if times > 1]:
+        raise UserError(
+            f"{source}: by {how}, {shown(twice)} would be several clips at once. Give its rows the ids of the clips: {shown(table.ids)}."
+        )
+    return [place[name] for name in wanted]

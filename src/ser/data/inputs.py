@@ -41,16 +41,27 @@ class Store:
 
     @classmethod
     def of_samples(
-        cls, samples: Sequence[np.ndarray], speakers: Sequence[str | None] | None = None, genders: Sequence[str | None] | None = None
+        cls,
+        samples: Sequence[np.ndarray],
+        speakers: Sequence[str | None] | None = None,
+        genders: Sequence[str | None] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> Store:
-        """Clips in memory: int16 (T,) at 16 kHz each, with their voices where they are known."""
-        return cls.of_clips(ClipStore.of_samples(samples), speakers, genders)
+        """Clips in memory: int16 (T,) at 16 kHz each, with their voices where they are known, and their words where the model reads."""
+        return cls.of_clips(ClipStore.of_samples(samples), speakers, genders, texts)
 
     @classmethod
-    def of_clips(cls, clips: ClipStore, speakers: Sequence[str | None] | None = None, genders: Sequence[str | None] | None = None) -> Store:
-        """Clips without a table, with their voices where they are known."""
-        table = Table(tuple(map(str, range(len(clips)))), (), speakers=speakers, genders=genders)
-        return cls(table, clips, reads=False)
+    def of_clips(
+        cls,
+        clips: ClipStore,
+        speakers: Sequence[str | None] | None = None,
+        genders: Sequence[str | None] | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> Store:
+        """Clips without a table, with their voices where they are known, and their words where the model reads."""
+        said = None if texts is None else tuple(texts)
+        table = Table(tuple(map(str, range(len(clips)))), (), speakers=speakers, genders=genders, texts=said)
+        return cls(table, clips, reads=said is not None)
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> Store:

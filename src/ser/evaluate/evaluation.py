@@ -26,15 +26,16 @@ from ser.scoring.metrics import per_class, scores
 class Evaluation:
     """N usable clips and C common labels: those of the data first, then what else the model may answer.
 
-    result: of `scoring.metrics.scores`, and ece. mapping: {label: label it was counted as}, only
-    where they differ. unusable: {"id", "status", "path"} of clips that were not scored. warnings: what keeps the scores from being true.
+    clips: by column what was taken of each clip, path where it was heard, text where it was read. result: of `scoring.metrics.scores`,
+    and ece. mapping: {label: label it was counted as}, only where they differ. unusable: {"id", "status", "path"} of clips that were not
+    scored. warnings: what keeps the scores from being true.
     """
 
     model: str
     data: str
     label_names: tuple[str, ...]
     ids: tuple[str, ...]
-    paths: tuple[str, ...]
+    clips: dict[str, tuple[str, ...]]
     labels: np.ndarray  # (N,) int64
     probabilities: np.ndarray  # (N, C)
     result: dict
@@ -48,14 +49,14 @@ class Evaluation:
 
     @property
     def mistakes(self) -> pd.DataFrame:
-        """One row per wrong answer, the surest first: id, path, label, predicted, confidence, p_label (of the true one)."""
+        """One row per wrong answer, the surest first: id, path or text, label, predicted, confidence, p_label (of the true one)."""
         best = self.probabilities.argmax(axis=1)
         wrong = np.flatnonzero(best != self.labels)
         wrong = wrong[np.argsort(-self.probabilities[wrong, best[wrong]], kind="stable")]
         return pd.DataFrame(
             {
                 "id": [self.ids[row] for row in wrong],
-                "path": [self.paths[row] for row in wrong],
+                **{column: [values[row] for row in wrong] for column, values in self.clips.items()},
                 "label": [self.label_names[self.labels[row]] for row in wrong],
                 "predicted": [self.label_names[best[row]] for row in wrong],
                 "confidence": self.probabilities[wrong, best[wrong]],
@@ -88,6 +89,8 @@ def evaluate(
     unclear = int((store.usable & ~table.scored).sum())
     probabilities = predicted.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
     paths = list(map(str, table.paths)) or [""] * len(table)
+    taken = {} if store.clips is None else {"path": paths}
+    taken |= {"text": store.texts} if store.reads else {}
     speakers = None if table.speakers is None else [table.speakers[row] for row in rows]
     classes = per_class(labels, probabilities, matched.names)
     result = scores(labels, probabilities, speakers)
@@ -98,7 +101,7 @@ def evaluate(
         data=str(dataset.root),
         label_names=matched.names,
         ids=tuple(table.ids[row] for row in rows),
-        paths=tuple(paths[row] for row in rows),
+        clips={column: tuple(values[row] for row in rows) for column, values in taken.items()},
         labels=labels,
         probabilities=probabilities,
         result=result,

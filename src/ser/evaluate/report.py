@@ -112,7 +112,7 @@ def _predictions(found: Evaluation) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "id": list(found.ids),
-            "path": list(found.paths),
+            **{column: list(values) for column, values in found.clips.items()},
             "label": [found.label_names[label] for label in found.labels],
             "predicted": [found.label_names[label] for label in best],
             "confidence": found.probabilities.max(axis=1),

@@ -9,7 +9,7 @@ from ser.export.graph import write_onnx
 from ser.export.model_card import Facts, model_card
 from ser.export.parity import Parity, check_parity
 from ser.export.source import Source
-from ser.models.onnx import frontend_as_json
+from ser.models.frontend_json import frontend_as_json
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, write_json, write_text
@@ -26,12 +26,11 @@ def export_folder(source: Source, output: Path, facts: Facts) -> Parity:
         raise UserError(f"--output: {output} holds something already, which export doesn't overwrite. Name a new folder, or empty it.")
     model = load_model(source.model)
     if not model.by_epochs:
+        features = "features that librosa, openSMILE or own code compute" if model.takes == "audio" else "n-grams that are counted"
         raise UserError(
-            f"{source.model} is a {model.kind} model: scikit-learn on features that librosa, openSMILE or own code compute, no graph, "
+            f"{source.model} is a {model.kind} model: scikit-learn on {features}, no graph, "
             "so there is nothing to write as ONNX. Its folder (JSON, safetensors, skops) can be copied as it is and opened with --model."
         )
-    if model.takes != "audio":
-        raise UserError(f"{source.model} is a {model.kind} model, which takes {model.takes}; only models that hear are exported.")
     with atomic_folder(output) as temporary:
         model.save(temporary)
         write_onnx(model, temporary / "model.onnx")
@@ -43,7 +42,7 @@ def export_folder(source: Source, output: Path, facts: Facts) -> Parity:
             for position, name in enumerate(model.label_names)
         }
         write_json(temporary / "labels.json", labels)
-        if not (temporary / PREPROCESSING).exists():  # networks on frames: transformers has no class for theirs
+        if model.takes == "audio" and not (temporary / PREPROCESSING).exists():  # transformers has no class for networks on frames
             write_json(temporary / PREPROCESSING, frontend_as_json(model.frontend))
         write_text(temporary / "README.md", model_card(source, model, parity, facts))
     return parity

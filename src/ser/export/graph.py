@@ -15,10 +15,12 @@ from torch import nn
 
 from ser.models.base import SerModel
 from ser.models.frames.frames import Recurrent
-from ser.models.onnx import INSTALL, METADATA, example_clips, frontend_as_json
+from ser.models.frontend_json import example_clips, frontend_as_json
+from ser.models.onnx import INSTALL, METADATA
 from ser.runtime.errors import UserError
 
 OPSET = 18
+OF_ONE_SIZE = ("audio", "words")  # vectors of a whole clip, which a fusion takes
 # A protobuf file can't be larger than 2 GiB; the weights of such a network go into a file beside it.
 LARGEST_INSIDE = 1_800_000_000
 
@@ -67,7 +69,11 @@ def write_onnx(model: SerModel, path: Path) -> None:
 
 def _free_sizes(batch: dict[str, torch.Tensor]) -> dict[str, dict[int, str]]:
     """Names of the dimensions that may change: batch and length, which is the last of Whisper's spectrogram (batch, mel bins, length)."""
-    return {name: {0: "batch", 2 if name == "input_features" else 1: "length"} for name in batch}
+    sizes = {}
+    for name, value in batch.items():
+        has_length = value.ndim > 1 and name not in OF_ONE_SIZE
+        sizes[name] = {0: "batch", **({2 if name == "input_features" else 1: "length"} if has_length else {})}
+    return sizes
 
 
 class _Positional(nn.Module):

@@ -19,6 +19,9 @@ from ser.models.base import SerModel
 from ser.scoring.metrics import describe
 
 NOT_STATED = "not stated"
+KNOWS = {"audio": "emotions in speech", "text": "emotions in texts", "audio and text": "emotions in speech and its words"}
+TASK = {"audio": "audio-classification", "text": "text-classification", "audio and text": "audio-classification"}
+TAGS = {"audio": ["speech-emotion-recognition"], "text": ["emotion"], "audio and text": ["speech-emotion-recognition", "multimodal"]}
 _SILENCE = np.zeros(16_000, dtype=np.float32)
 
 
@@ -37,7 +40,7 @@ def model_card(source: Source, model: SerModel, parity: Parity, facts: Facts) ->
     """The whole card as Markdown with its YAML header."""
     title = facts.name or source.run
     parts = [
-        f"---\n{yaml.safe_dump(_header(source, title, facts), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{yaml.safe_dump(_header(source, model, title, facts), sort_keys=False, allow_unicode=True)}---",
         f"# {title}",
         _what_it_is(source, model),
         "## Labels",
@@ -45,7 +48,7 @@ def model_card(source: Source, model: SerModel, parity: Parity, facts: Facts) ->
         "## Use",
         _use(model),
         "## Training data",
-        _data(source, facts),
+        _data(source, model, facts),
         "## Training",
         _training(source, model),
         "## Scores",
@@ -60,23 +63,28 @@ def model_card(source: Source, model: SerModel, parity: Parity, facts: Facts) ->
     return "\n\n".join(parts) + "\n"
 
 
-def _header(source: Source, title: str, facts: Facts) -> dict:
+def _header(source: Source, model: SerModel, title: str, facts: Facts) -> dict:
+    task = TASK[model.takes]
     header = {
         "license": facts.license or "other",
         **({} if facts.license else {"license_name": "not-stated"}),
         **({"language": facts.language.split(",")} if facts.language else {}),
-        "pipeline_tag": "audio-classification",
-        "tags": ["speech-emotion-recognition", "audio-classification", "onnx"],
+        "pipeline_tag": task,
+        "tags": [*TAGS[model.takes], task, "onnx"],
         **({"base_model": source.base} if source.base else {}),
     }
     oof = source.report.get("oof")
     if oof:
-        name = facts.data_name or NOT_STATED
+        name, kind_of_data = facts.data_name or NOT_STATED, "text" if model.takes == "text" else "audio"
         metrics = [
             {"type": kind, "value": round(oof[key], 4), "name": f"{told}, out of fold, {source.data['split']}"}
             for kind, key, told in (("accuracy", "accuracy", "accuracy"), ("f1", "macro_f1", "macro-F1"), ("recall", "uar", "UAR"))
         ]
-        result = {"task": {"type": "audio-classification"}, "dataset": {"name": name, "type": "audio"}, "metrics": metrics}
+        result = {
+            "task": {"type": task},
+            "dataset": {"name": name, "type": kind_of_data},
+            "metrics": metrics,
+        }
         header["model-index"] = [{"name": title, "results": [result]}]
     return header
 
@@ -84,8 +92,9 @@ def _header(source: Source, title: str, facts: Facts) -> dict:
 def _what_it_is(source: Source, model: SerModel) -> str:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     origin = f"fine-tuned from [{source.base}](https://huggingface.co/{source.base})" if source.base else "see Training"
-    kind = f"transformers {model.encoder.config.model_type} encoder" if model.kind == "encoder" else f"{model.kind} network"
-    text = f"Recognises emotions in speech: {len(model.label_names)} labels, a {kind} of {parameters:,} parameters, {origin}."
+    is_encoder = model.kind in ("encoder", "text_encoder")
+    kind = f"transformers {model.encoder.config.model_type} encoder" if is_encoder else f"{model.kind} network"
+    text = f"Recognises {KNOWS[model.takes]}: {len(model.label_names)} labels, a {kind} of {parameters:,} parameters, {origin}."
     if source.fold is not None:
         text += f" These are the weights of fold {source.fold} of {source.folds} of the run `{source.run}`."
     return text
@@ -101,35 +110,45 @@ def _labels(model: SerModel) -> str:
 
 
 def _use(model: SerModel) -> str:
-    lines = ["Audio is mono at 16 kHz. With the `ser` package, from any audio file, by torch or by onnxruntime:", ""]
-    lines += ["    python -m ser.predict --model FOLDER clip.wav", "    python -m ser.predict --model FOLDER/model.onnx clip.wav"]
-    if model.kind == "encoder" and model.opens_in_transformers:
-        lines += ["", "With transformers alone:", "", '    pipeline("audio-classification", model="FOLDER")(wave)  # float32 at 16 kHz']
-    inputs = ", ".join(f"`{name}`" for name in model.frontend.collate([model.frontend.prepare(Utterance(_SILENCE))]))
+    given, what = {
+        "audio": ("clip.wav", "Audio is mono at 16 kHz. With the `ser` package, from any audio file"),
+        "text": ("texts.csv", "With the `ser` package, from a CSV `id,text`"),
+        "audio and text": ("clips.csv", "Audio is mono at 16 kHz. With the `ser` package, from a CSV `id,path,text`"),
+    }[model.takes]
+    lines = [f"{what}, by torch or by onnxruntime:", ""]
+    lines += [f"    python -m ser.predict --model FOLDER {given}", f"    python -m ser.predict --model FOLDER/model.onnx {given}"]
+    if model.kind == "text_encoder" or (model.kind == "encoder" and model.opens_in_transformers):
+        example = "text)" if model.takes == "text" else "wave)  # float32 at 16 kHz"
+        lines += ["", "With transformers alone:", "", f'    pipeline("{TASK[model.takes]}", model="FOLDER")({example}']
+    inputs = ", ".join(f"`{name}`" for name in model.frontend.collate([model.frontend.prepare(Utterance(_SILENCE, "ok"))]))
     lines += [
         "",
-        f"The graph of `model.onnx` takes {inputs} and gives `logits` (batch, labels). How a wave becomes its inputs is in the file's "
-        "metadata (key `ser`, JSON), and in `preprocessor_config.json`.",
+        f"The graph of `model.onnx` takes {inputs} and gives `logits` (batch, labels). How they are made is in the file's metadata (key "
+        "`ser`, JSON)" + (", and in `preprocessor_config.json`." if model.takes == "audio" else "."),
     ]
     return "\n".join(lines)
 
 
-def _data(source: Source, facts: Facts) -> str:
+def _data(source: Source, model: SerModel, facts: Facts) -> str:
     name, license_text = facts.data_name or NOT_STATED, facts.data_license or NOT_STATED
     lines = [f"Data: {name}. Its licence: {license_text}."]
     if source.data:
         names = source.data["label_names"]
         clips = source.data["train"]
         counts = Counter(names[clip["label"]] for clip in clips)
-        lines.append(f"{len(clips)} clips in all: " + ", ".join(f"{counts[label]} {label}" for label in names) + ".")
+        lines.append(f"{len(clips)} {_noun(model)} in all: " + ", ".join(f"{counts[label]} {label}" for label in names) + ".")
         if source.data.get("speakers_known"):
             lines.append(f"{len({clip.get('speaker') for clip in clips})} speakers.")
-        else:
+        elif model.takes != "text":
             lines.append("Its speakers aren't known.")
         if dropped := source.data.get("dropped"):
-            lines.append(f"{len(dropped)} clips couldn't be used and were left out.")
-        lines.append(f"Fingerprint of clips and labels: `{source.data['fingerprint']}`.")
+            lines.append(f"{len(dropped)} {_noun(model)} couldn't be used and were left out.")
+        lines.append(f"Fingerprint of {_noun(model)} and labels: `{source.data['fingerprint']}`.")
     return " ".join(lines)
+
+
+def _noun(model: SerModel) -> str:
+    return "texts" if model.takes == "text" else "clips"
 
 
 def _training(source: Source, model: SerModel) -> str:
@@ -138,7 +157,7 @@ def _training(source: Source, model: SerModel) -> str:
     metrics = source.metrics
     which = f"(the other folds), validated on {metrics['valid_clips']}" if metrics["scores"] else "(all there are), validated on none"
     lines = [
-        f"Trained on {metrics['train_clips']} clips {which}; epoch {metrics['epoch']} of "
+        f"Trained on {metrics['train_clips']} {_noun(model)} {which}; epoch {metrics['epoch']} of "
         f"{metrics.get('epochs_run', metrics['epoch'])}, chosen by {metrics.get('epoch_chosen_by', 'the validation part')}."
     ]
     if source.settings:
@@ -153,7 +172,7 @@ def _scores(source: Source) -> str:
     own = source.metrics["scores"]
     lines = [f"- This fold's validation part: {describe(own)}." if own else "- None of its own: it was trained on every clip."]
     if source.report.get("oof"):
-        lines.insert(0, f"- All {source.folds} folds, each clip by the one that hasn't trained on it: {describe(source.report['oof'])}.")
+        lines.insert(0, f"- All {source.folds} folds, each by the one that hasn't trained on it: {describe(source.report['oof'])}.")
     lines.append(f"- Split: {source.metrics['split']}.")
     lines.append("- majority is the accuracy of always giving the commonest label; UAR is the mean recall.")
     for warning in source.report.get("warnings", []):
@@ -162,15 +181,26 @@ def _scores(source: Source) -> str:
 
 
 def _limits(source: Source, model: SerModel) -> str:
-    lines = [
-        "It tells how a clip sounds, within the emotions above, not what a person feels; people agree on such labels only in part.",
-        "Expect less on other languages, microphones, rooms, ages, and on spontaneous speech if it was trained on acted speech.",
-        f"Clips are cut to their first {model.max_seconds:g} s.",
+    if model.takes == "text":
+        lines = [
+            "It tells what a text says, within the emotions above, not what a person feels; people agree on such labels only in part.",
+            "Expect less on other languages, other kinds of texts, and irony.",
+            f"Texts are cut to their first {model.frontend.max_tokens} tokens.",
+        ]
+    else:
+        lines = [
+            "It tells how a clip sounds, within the emotions above, not what a person feels; people agree on such labels only in part.",
+            "Expect less on other languages, microphones, rooms, ages, and on spontaneous speech if it was trained on acted speech.",
+            f"Clips are cut to their first {model.max_seconds:g} s.",
+        ]
+    if model.takes == "audio and text":
+        lines.append("A clip without a transcript is judged by its sound alone.")
+    lines += [
         "Not for decisions about people. In the EU, inferring emotions at work and in education is prohibited (AI Act, Article 5).",
     ]
     if model.exact_length:
         lines.append("It takes no mask: clips of one batch must be equally long, or padding changes the result.")
-    if source.data and not source.data.get("speakers_known"):
+    if model.takes != "text" and source.data and not source.data.get("speakers_known"):
         lines.append("Speakers of the training data aren't known, so the scores may be for voices it has heard.")
     lines += source.metrics.get("caveats", [])
     return "\n".join(f"- {line}" for line in lines)

@@ -13,7 +13,7 @@ from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 
 TOLD_SECTIONS = ("cv", "model", "train", "augment")
-UNTOLD_KEYS = {"cv.file", "train.workers", "train.threads", "model.name"}
+UNTOLD_KEYS = {"cv.file", "train.workers", "train.threads", "model.name", "model.text_encoder.name", "model.fusion.text_encoder"}
 """Of this machine, or told elsewhere."""
 
 
@@ -80,19 +80,33 @@ def _config(run: Path) -> dict:
 
 def _differences(config: dict) -> dict:
     """The keys `section.key` whose value isn't the default; folders and file names of this machine aren't among them."""
-    defaults, found = as_plain(Config()), {}
-    for section in TOLD_SECTIONS:
-        for key, value in (config.get(section) or {}).items():
-            name = f"{section}.{key}"
-            if name not in UNTOLD_KEYS and value != defaults[section].get(key):
-                found[name] = value
+    defaults = as_plain(Config())
+    return {
+        name: value
+        for section in TOLD_SECTIONS
+        for name, value in _differing(section, config.get(section) or {}, defaults[section]).items()
+        if name not in UNTOLD_KEYS
+    }
+
+
+def _differing(prefix: str, values: dict, defaults: dict) -> dict:
+    """`prefix.key` of each value that isn't the default, of sections within as well."""
+    found = {}
+    for key, value in values.items():
+        name, default = f"{prefix}.{key}", defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            found |= _differing(name, value, default)
+        elif value != default:
+            found[name] = value
     return found
 
 
 def _hub_name(config: dict) -> str | None:
     model = config.get("model") or {}
-    name = str(model.get("name", ""))
-    if model.get("kind", "encoder") != "encoder" or model.get("from_scratch") is not None:
+    kind = model.get("kind", "encoder")
+    own = model if kind == "encoder" else model.get(kind) or {}
+    name = str(own.get("text_encoder" if kind == "fusion" else "name", ""))
+    if own.get("from_scratch") is not None or own.get("text") == "ngrams":
         return None
     # A folder's name is nobody's business; a hub name is never a folder here.
     return name if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists() else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -101,8 +102,8 @@ def predict_views(
 class Predictor:
     """A run (the mean of its folds), a fold, a model folder or a hub name, loaded once to predict again and again.
 
-    All folds stay in memory; where that is too small, open one fold. label_names: the model's own, in its order. max_seconds: how much
-    of a clip it hears at once.
+    All folds stay in memory; where that is too small, open one fold. label_names: the model's own, in its order. takes: audio, text, or
+    both. max_seconds: how much of a clip it hears at once.
     """
 
     def __init__(self, model: str | Path, batch_size: int = 16, precision: str = "auto") -> None:
@@ -111,7 +112,8 @@ class Predictor:
         self.networks = [network for _, network in load_models(model, self.accelerator)]
         self.temperature = read_temperature(model)
         first = self.networks[0]
-        check_takes("audio", model, first)
+        self.takes, self.kind = first.takes, first.kind
+        self._one_at_a_time = Lock()  # several threads may ask; a tokenizer may not be asked twice at once
         self.label_names, self.max_seconds, self.noise_reduction = first.label_names, first.max_seconds, first.noise_reduction
 
     @property
@@ -121,19 +123,36 @@ class Predictor:
 
     def probabilities(
         self,
-        samples: Sequence[np.ndarray],
+        samples: Sequence[np.ndarray] | None = None,
         speakers: Sequence[str | None] | None = None,
         genders: Sequence[str | None] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> np.ndarray:
         """(n, labels) of n clips, each int16 (T,) at 16 kHz, at least 400 samples long, cut to `max_seconds` here.
 
-        speakers, genders (female or male): of each clip, where they are known.
+        speakers, genders (female or male): of each clip, where they are known. texts: what is said, for a model of audio and text ("" where
+        that is unknown); for one of texts all there is, and none may be empty. Raises UserError for clips that the model can't take.
         """
+        if (samples is None) != (self.takes == "text") or (texts is not None and self.takes == "audio"):
+            given = " and ".join([*["audio"] * (samples is not None), *["text"] * (texts is not None)])
+            raise UserError(f"{self.model} is a {self.kind} model, which takes {self.takes}; given {given or 'nothing'}.")
+        store = Store.of_texts(texts) if samples is None else self._heard(samples, speakers, genders, texts)
+        rows = np.arange(len(store))
+        with self._one_at_a_time:
+            total = sum(predict_probabilities(network, store, rows, self.batch_size, self.accelerator) for network in self.networks)
+        return scaled(total / len(self.networks), self.temperature)
+
+    def _heard(
+        self,
+        samples: Sequence[np.ndarray],
+        speakers: Sequence[str | None] | None,
+        genders: Sequence[str | None] | None,
+        texts: Sequence[str] | None,
+    ) -> Store:
         most = int(self.max_seconds * SAMPLE_RATE)
         heard = [reduce_noise(clip[:most]) if self.noise_reduction else clip[:most] for clip in samples]
-        store, rows = Store.of_samples(heard, speakers, genders), np.arange(len(samples))
-        total = sum(predict_probabilities(network, store, rows, self.batch_size, self.accelerator) for network in self.networks)
-        return scaled(total / len(self.networks), self.temperature)
+        said = None if self.takes == "audio" else texts or [""] * len(heard)
+        return Store.of_samples(heard, speakers, genders, said)
 
 
 def predict_files(

@@ -1,7 +1,8 @@
-"""Predicting files, many files, folders and long recordings with a trained model that stays in memory."""
+"""Predicting files, texts, many files, folders and long recordings with a trained model that stays in memory."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,25 +11,29 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from ser.audio import Clip, decode_all
+from ser.audio import SAMPLE_RATE, decode_all
+from ser.audio.stream import AudioStream
 from ser.config import DataConfig
+from ser.data.inputs import Input
 from ser.data.labels import display_korean
 from ser.data.tables import read_paths
+from ser.data.utterance import EMPTY, tidy
 from ser.inference.prediction import Predictor
 from ser.korean.dataset import as_list
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv, write_json
 from ser.runtime.progress import ProgressBar
-from ser.timeline.windows import Timeline, predict_timeline
+from ser.timeline.windows import Timeline, checked_window, cut_windows, predict_timeline, predict_windows
 
 CLIPS_AT_ONCE = 256  # decoded and in memory together: sorted by length among each other, at most 123 MB of 15 s clips
 
 
 class Prediction(TypedDict):
-    """What is said about one file. Without a usable status the emotion, its Korean name and the confidence are None."""
+    """What is said about one file, or one text. Without a usable status the emotion, its Korean name and the confidence are None."""
 
     file_path: str
+    """"" where only a text was given."""
     predicted_emotion: str | None
     """The label, as the model names it: a key of `ser.data.labels` where the emotion is known there."""
     predicted_emotion_ko: str | None
@@ -37,16 +42,16 @@ class Prediction(TypedDict):
     probabilities: dict[str, float]
     """Of every label, in the model's order; empty where the file can't be used."""
     status: str
-    """ok, or what was noticed: resampled, downmixed, too_long (cut to the model's length), clipped, incomplete; unusable are missing,
-    undecodable, truncated, non_finite, out_of_scale, too_short and silent."""
+    """ok, or what was noticed: no_transcript (predicted by the audio alone), resampled, downmixed, too_long (cut to the model's length),
+    clipped, incomplete; unusable are missing, undecodable, truncated, non_finite, out_of_scale, too_short, silent and empty_text."""
     detail: str
     """The status in words."""
     duration: float
-    """Seconds of the whole file; 0 where unknown."""
+    """Seconds of the whole file; 0 where unknown, and of texts."""
 
 
 class InferenceEngine:
-    """A trained run (mean of its folds), one fold, a model folder or a hub name, loaded once.
+    """A trained run (mean of its folds), one fold, a model folder or a hub name, loaded once. Several threads may ask it at once.
 
     Folds stay in memory together: five folds of a large model take 6.3 GB; open one fold where that is too much.
     """
@@ -59,17 +64,39 @@ class InferenceEngine:
         """The model's labels in its order."""
         return self.predictor.label_names
 
-    def predict_single(self, path: str | Path, speaker: str | None = None) -> Prediction:
-        """Predict one file; a file that can't be used gets its status and no emotion. speaker: where known, for models that ask."""
-        return next(self.stream([path], [speaker]))
+    @property
+    def takes(self) -> Input:
+        """What the model needs: audio, text, or audio and text."""
+        return self.predictor.takes
+
+    def predict_single(self, path: str | Path, speaker: str | None = None, text: str | None = None) -> Prediction:
+        """Predict one file; a file that can't be used gets its status and no emotion.
+
+        speaker: where known, for models that ask. text: what is said, for models of audio and text.
+        """
+        return next(self.stream([path], [speaker], None if text is None else [text]))
+
+    def predict_texts(self, texts: str | Iterable[str]) -> list[Prediction]:
+        """Predict texts with a model of texts; an empty one has the status empty_text. Raises UserError for a model that hears."""
+        texts = list(map(tidy, as_list(texts)))
+        said = [text for text in texts if text]
+        answers = iter(self.predictor.probabilities(texts=said))
+        return [self._text_prediction(next(answers) if text else None) for text in texts]
 
     def predict_batch(
-        self, paths: Iterable[str | Path], output: str | Path | None = None, speakers: Sequence[str | None] | None = None
+        self,
+        paths: Iterable[str | Path],
+        output: str | Path | None = None,
+        speakers: Sequence[str | None] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> list[Prediction]:
-        """Predict files; one prediction each, in the order given. output: a .csv or .json to write them to. speakers: one for each."""
+        """Predict files; one prediction each, in the order given.
+
+        output: a .csv or .json to write them to. speakers, texts: one for each.
+        """
         paths = as_list(paths)
         _check_output(output)
-        bar = ProgressBar(self.stream(paths, speakers), "predicting", len(paths), unit="file")
+        bar = ProgressBar(self.stream(paths, speakers, texts), "predicting", len(paths), unit="file")
         results = list(bar)
         if output is not None:
             write_predictions(results, output, self.label_names)
@@ -85,6 +112,31 @@ class InferenceEngine:
     def predict_samples(self, samples: Sequence[np.ndarray]) -> np.ndarray:
         """(n, labels) probabilities of n clips in memory: int16 (T,), 16 kHz, mono, at least 400 samples."""
         return self.predictor.probabilities(samples)
+
+    def warmup(self) -> float:
+        """Answer something made up, so that the first real answer isn't the slow one; returns the seconds it took."""
+        started = time.perf_counter()
+        if self.takes == "text":
+            self.predictor.probabilities(texts=["ok"])
+        else:
+            noise = np.random.default_rng(0).integers(-3000, 3000, SAMPLE_RATE, dtype=np.int16)
+            self.predictor.probabilities([noise])
+        return time.perf_counter() - started
+
+    def predict_stream(
+        self, source: str | Path | Iterable[np.ndarray], window: float | None = None, step: float | None = None
+    ) -> Iterator[dict]:
+        """The emotion of each window as soon as its last sample is there, while the rest is still being read or spoken.
+
+        source: a file, or blocks of int16 samples at 16 kHz from a microphone. Yields the rows of `Timeline.windows` as dicts, with
+        `latency`: seconds from the window's last sample to the answer. Raises UserError as `predict_timeline` does.
+        """
+        window, step = checked_window(self.predictor, window, step)
+        blocks = AudioStream(source) if isinstance(source, (str, Path)) else source
+        for piece in cut_windows(blocks, window, step):
+            complete = time.perf_counter()
+            row = predict_windows(self.predictor, [piece])[0]
+            yield row | {"latency": time.perf_counter() - complete}
 
     def predict_timeline(self, path: str | Path, window: float | None = None, step: float | None = None) -> Timeline:
         """The emotions along a recording of any length; see `ser.timeline.windows.predict_timeline`."""
@@ -108,31 +160,43 @@ class InferenceEngine:
             "mean_confidence": float(np.mean([result["confidence"] for result in known])) if known else None,
         }
 
-    def stream(self, paths: Iterable[str | Path], speakers: Sequence[str | None] | None = None) -> Iterator[Prediction]:
+    def stream(
+        self, paths: Iterable[str | Path], speakers: Sequence[str | None] | None = None, texts: Sequence[str] | None = None
+    ) -> Iterator[Prediction]:
         """Predictions one after another, in the order of the paths, as they become known; memory doesn't grow with their number."""
         paths = [Path(path) for path in as_list(paths)]
-        if speakers is not None and len(speakers) != len(paths):
-            raise UserError(f"{len(paths)} paths and {len(speakers)} speakers were given; one speaker (or None) per path is needed.")
+        for what, given in (("speaker (or None)", speakers), ('text (or "")', texts)):
+            if given is not None and len(given) != len(paths):
+                raise UserError(f"{len(paths)} paths and {len(given)} {what.split()[0]}s were given; one {what} per path is needed.")
+        said = None if texts is None else list(map(tidy, texts))
         at_once = len(paths) if self.predictor.compares_clips else CLIPS_AT_ONCE
         for start in range(0, len(paths), max(at_once, 1)):
             part = paths[start : start + at_once]
             clips = list(decode_all(part, max_seconds=self.predictor.max_seconds))
             usable = [place for place, clip in enumerate(clips) if clip.usable]
             voices = None if speakers is None else [speakers[start + place] for place in usable]
-            found = dict(zip(usable, self.predictor.probabilities([clips[place].samples for place in usable], voices), strict=True))
+            words = None if said is None else [said[start + place] for place in usable]
+            samples = [clips[place].samples for place in usable]
+            found = dict(zip(usable, self.predictor.probabilities(samples, voices, texts=words), strict=True))
             for place, (path, clip) in enumerate(zip(part, clips, strict=True)):
-                yield self._prediction(path, clip, found.get(place))
+                is_silent = self.takes != "audio" and place in found and not (said and said[start + place])
+                status, detail = ("no_transcript", "predicted by its audio alone") if is_silent else (clip.status, clip.detail)
+                yield self._prediction(str(path), status, detail, clip.seconds, found.get(place))
 
-    def _prediction(self, path: Path, clip: Clip, probabilities: np.ndarray | None) -> Prediction:
+    def _text_prediction(self, probabilities: np.ndarray | None) -> Prediction:
+        status, detail = (EMPTY, "no text") if probabilities is None else ("ok", "")
+        return self._prediction("", status, detail, 0.0, probabilities)
+
+    def _prediction(self, path: str, status: str, detail: str, seconds: float, probabilities: np.ndarray | None) -> Prediction:
         result = Prediction(
-            file_path=str(path),
+            file_path=path,
             predicted_emotion=None,
             predicted_emotion_ko=None,
             confidence=None,
             probabilities={},
-            status=clip.status,
-            detail=clip.detail,
-            duration=clip.seconds,
+            status=status,
+            detail=detail,
+            duration=seconds,
         )
         if probabilities is not None:
             name = self.label_names[int(probabilities.argmax())]

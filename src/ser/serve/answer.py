@@ -1,4 +1,4 @@
-"""What the page says about one recording."""
+"""What the page says about one recording, one text, or both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser.audio import SAMPLE_RATE, decode, to_float
+from ser.audio import SAMPLE_RATE, decode_all, to_float
 from ser.data.labels import display_korean, english, is_emotion
 from ser.korean.engine import InferenceEngine
 from ser.runtime.errors import UserError
@@ -39,38 +39,53 @@ def bilingual(label: str) -> str:
     return f"{display_korean(label)} · {english(label)}" if is_emotion(label) else label
 
 
-def answer(engine: InferenceEngine, path: str | Path) -> Answer:
-    """Predict one recording; a bad one gets its status and no emotion."""
-    found = engine.predict_single(path)
+def answer(engine: InferenceEngine, path: str | Path | None, text: str = "", folder: str | Path | None = None) -> Answer:
+    """Predict one recording, with what is said in it where the model reads too; of a model of texts the text alone.
+
+    What can't be used gets its status and no emotion. folder: where the timeline's picture goes, else a temporary folder of its own.
+    """
+    if engine.takes == "text":
+        found = engine.predict_texts(text)[0]
+    else:
+        found = engine.predict_single(path, text=text if engine.takes == "audio and text" else None)
     if found["predicted_emotion"] is None:
-        return Answer(f"### 사용할 수 없는 녹음 · not usable: {found['status']}\n\n{found['detail']}", {}, None, None)
-    heading = f"## {bilingual(found['predicted_emotion'])} {found['confidence']:.0%}\n\n{found['duration']:.1f} s"
-    if found["status"] != "ok":
-        heading += f" · {found['detail'] or found['status']}"
+        return Answer(f"### 사용할 수 없음 · not usable: {found['status']}\n\n{found['detail']}", {}, None, None)
+    facts = [f"{found['duration']:.1f} s"] * (engine.takes != "text") + [found["detail"] or found["status"]] * (found["status"] != "ok")
+    heading = f"## {bilingual(found['predicted_emotion'])} {found['confidence']:.0%}\n\n{' · '.join(facts)}"
     probabilities = {bilingual(label): share for label, share in found["probabilities"].items()}
+    if engine.takes == "text":
+        return Answer(heading, probabilities, None, None)
     timeline = None
-    if found["duration"] > TIMELINE_SECONDS:
+    if engine.takes == "audio" and found["duration"] > TIMELINE_SECONDS:
         try:
-            timeline = _timeline(engine, path)
+            timeline = _timeline(engine, path, folder)
         except UserError as error:  # models that compare clips with each other have none
             heading += f"\n\n{error}"
-    return Answer(heading, probabilities, _waveform(path), timeline)
+    return Answer(heading, probabilities, _waveform(path, engine.predictor.max_seconds), timeline)
 
 
-def _timeline(engine: InferenceEngine, path: str | Path) -> Path | None:
+def _timeline(engine: InferenceEngine, path: str | Path, folder: str | Path | None) -> Path | None:
     windows = engine.predict_timeline(path).windows
     if not len(windows):
         return None
-    png = Path(tempfile.mkdtemp(prefix="ser-timeline-")) / "timeline.png"
+    png = Path(tempfile.mkdtemp(prefix="timeline-", dir=folder)) / "timeline.png"
     plot_timeline(windows, png, "")
     return png
 
 
-def _waveform(path: str | Path) -> Figure:
-    """The first minute: the loudest and the quietest sample of each stretch."""
+def _waveform(path: str | Path, heard: float) -> Figure | None:
+    """The first minute: the loudest and the quietest sample of each stretch.
+
+    heard: seconds that the model hears, which is all that can be shown of a file that is damaged behind them.
+    """
     from matplotlib.figure import Figure
 
-    wave = to_float(decode(path, max_seconds=SHOWN_SECONDS).samples)
+    # In a process of its own, as the model's clips are: a damaged file may crash its decoder.
+    clips = (next(decode_all([path], max_seconds=seconds)) for seconds in (SHOWN_SECONDS, heard))
+    clip = next((clip for clip in clips if clip.usable), None)
+    if clip is None:
+        return None
+    wave = to_float(clip.samples)
     width = max(1, len(wave) // PLOTTED_POINTS)
     parts = wave[: len(wave) // width * width].reshape(-1, width)
     seconds = np.arange(len(parts)) * width / SAMPLE_RATE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ def predict_timeline(
     heard = 0
     with ProgressBar(what=Path(path).name, unit="s", hidden=not progress) as bar:
         for batch in _batches(cut_windows(stream, window, step), predictor.batch_size):
-            rows += _predict(predictor, batch)
+            rows += predict_windows(predictor, batch)
             heard = batch[-1][0] + len(batch[-1][1])
             bar.total = None if stream.seconds is None else round(stream.seconds)
             bar.update(round(heard / SAMPLE_RATE) - bar.n)
@@ -85,6 +85,10 @@ def predict_timeline(
 
 def checked_window(predictor: Predictor, window: float | None, step: float | None) -> tuple[float, float]:
     """Window and step in seconds, with their defaults. Raises UserError."""
+    if predictor.takes != "audio":
+        raise UserError(
+            f"{predictor.model} is a {predictor.kind} model, which takes {predictor.takes}; a timeline has no words: give a model of audio."
+        )
     if predictor.compares_clips:
         raise UserError(
             f"{predictor.model} finds the voices among all clips it is given together; "
@@ -135,7 +139,8 @@ def _batches(windows: Iterable[tuple[int, np.ndarray]], size: int) -> Iterator[l
         yield list(waiting)
 
 
-def _predict(predictor: Predictor, batch: list[tuple[int, np.ndarray]]) -> list[dict]:
+def predict_windows(predictor: Predictor, batch: Sequence[tuple[int, np.ndarray]]) -> list[dict]:
+    """The rows of `Timeline.windows` for (first sample, int16 samples) of a few windows."""
     spoken = [place for place, (_, samples) in enumerate(batch) if levels(samples)[0] >= SILENCE_DB]
     probabilities = predictor.probabilities([batch[place][1] for place in spoken]) if spoken else ()
     rows = [

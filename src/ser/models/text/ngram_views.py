@@ -48,17 +48,28 @@ class NgramViews:
         """(n, n-grams), each row of length one where it knows the n-grams of every view."""
         return _joined([each.transform(texts) for each in self.vectorizers.values()])
 
-    def write(self, folder: Path) -> dict[str, np.ndarray]:
-        """Write the vocabulary to a folder; returns the arrays to keep beside it."""
-        write_json(folder / VOCABULARY, {view: each.get_feature_names_out().tolist() for view, each in self.vectorizers.items()})
+    def vocabulary(self) -> dict[str, list[str]]:
+        """The n-grams of each view, in the order of their columns."""
+        return {view: each.get_feature_names_out().tolist() for view, each in self.vectorizers.items()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """How rare each n-gram of each view is, as it weighs."""
         return {f"idf.{view}": each.idf_ for view, each in self.vectorizers.items()}
 
-    def read(self, folder: Path, arrays: Mapping[str, np.ndarray]) -> NgramViews:
-        """Take in what `write` wrote; returns itself. A damaged file raises one of many exceptions."""
-        vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+    def take_in(self, vocabulary: Mapping[str, Sequence[str]], arrays: Mapping[str, np.ndarray]) -> None:
+        """Become the views that had this vocabulary and these arrays. Damaged ones raise one of many exceptions."""
         for view in VIEWS:
             self.vectorizers[view] = self._vectorizer(view, vocabulary[view])
             self.vectorizers[view].idf_ = arrays[f"idf.{view}"]
+
+    def write(self, folder: Path) -> dict[str, np.ndarray]:
+        """Write the vocabulary to a folder; returns the arrays to keep beside it."""
+        write_json(folder / VOCABULARY, self.vocabulary())
+        return self.arrays()
+
+    def read(self, folder: Path, arrays: Mapping[str, np.ndarray]) -> NgramViews:
+        """Take in what `write` wrote; returns itself. A damaged file raises one of many exceptions."""
+        self.take_in(json.loads((folder / VOCABULARY).read_text(encoding="utf-8")), arrays)
         return self
 
     def _vectorizer(self, view: str, vocabulary: Sequence[str] | None = None) -> TfidfVectorizer:
