@@ -1,49 +1,31 @@
-"""Clips a second of each augmentation on one core, and what this project's wrapper adds to audiomentations.
-
-PYTHONPATH=src OMP_NUM_THREADS=1 python benchmarks/augmentation.py
-"""
+"""Each transform on one clip after the other: audiomentations alone, and through this project's wrapper, which seeds it by the clip."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import fields
 
 import numpy as np
 
-from ser.audio import SAMPLE_RATE
+from benchmarks.clips import RATE, lengths
+from benchmarks.measuring import Case, Options, in_turn
 from ser.config import AugmentConfig
 from ser.data.augmentation import Augmenter
 
-SECONDS = 2.5  # mean length of a clip of the competition
 
-
-def clips_per_second(call: Callable[[int], object], at_least: float = 0.5) -> float:
-    """Best of three rounds; each takes at least this many seconds."""
-    call(0)
-    best = 0.0
-    for _ in range(3):
-        start, done = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - start) < at_least:
-            call(done)
-            done += 1
-        best = max(best, done / elapsed)
-    return best
-
-
-def main() -> None:
-    wave = (0.1 * np.random.default_rng(0).standard_normal(int(SECONDS * SAMPLE_RATE))).astype(np.float32)
-    print(f"{SECONDS} s clips at 16 kHz, every transform with p = 1\n")
-    print(f"{'transform':14}{'clips/s':>10}{'audiomentations alone':>24}{'ratio':>8}")
+def cases(options: Options) -> Iterator[Case]:
+    count = options.clips or (2 if options.quick else 60)
+    draw = np.random.default_rng(0)
+    waves = [(0.1 * draw.standard_normal(round(seconds * RATE))).astype(np.float32) for seconds in lengths(count)]
     for part in fields(AugmentConfig):
         config = AugmentConfig()
+        if "folder" in vars(getattr(config, part.name)):
+            continue  # sounds of the user's: a convolution and an addition
         getattr(config, part.name).p = 1.0
         augmenter = Augmenter(config)
-        ours = clips_per_second(lambda seed, augmenter=augmenter: augmenter(wave, seed))
         plain = augmenter._compose
-        theirs = clips_per_second(lambda _, plain=plain: plain(samples=wave, sample_rate=SAMPLE_RATE))
-        print(f"{part.name:14}{ours:10,.0f}{theirs:24,.0f}{ours / theirs:8.2f}")
-
-
-if __name__ == "__main__":
-    main()
+        ways = {
+            "audiomentations alone": lambda plain=plain: [plain(samples=wave, sample_rate=RATE) for wave in waves] and None,
+            "through Augmenter": lambda own=augmenter: [own(wave, seed) for seed, wave in enumerate(waves)] and None,
+        }
+        yield Case(part.name, in_turn(ways, options.rounds), count, "clips")

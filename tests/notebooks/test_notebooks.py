@@ -226,7 +226,7 @@ def test_augmentation_moves_what_it_says(kernel: Kernel, demo: Path, trained: Pa
     settings = {"SER_DATA_ROOT": demo, "SER_CACHE": demo.parent / "cache", "SER_RUNS": trained, "SER_CLIPS": 6}
     shown = kernel.run("03_augmentation.ipynb", **settings, SER_CONFIG="configs/wav2vec2_base.yaml")
     assert "configs/wav2vec2_base.yaml uses gain, snr_noise" in shown.text
-    transforms = 8 + ("Left out: augment.room" not in shown.text)
+    transforms = 9 + ("Left out: augment.room" not in shown.text)
     assert shown.players == 1 + 2 * transforms + 6
     assert re.search(r"Least moves \*\w+\* \((0\.\d\d)\), most \*\w+\* \((\d\.\d\d)\)", shown.text)
     assert "*svm*, fold 0: 12 clips that it hasn't trained on" in shown.text

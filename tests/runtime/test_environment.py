@@ -28,13 +28,21 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 LEFT_OVER = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29555"}
-LEFT_OVER |= {"PMI_SIZE": "2", "PMI_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0", "SLURM_NTASKS": "2"}
+LEFT_OVER |= {
+    "TORCHELASTIC_RUN_ID": "none",
+    "LOCAL_WORLD_SIZE": "2",
+    "PMI_SIZE": "2",
+    "PMI_RANK": "0",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_RANK": "0",
+    "SLURM_NTASKS": "2",
+}
 
 
 def test_leftovers_of_a_launcher_are_ignored_with_one_line():
-    code = "from ser.runtime.device import make_accelerator as m; print(m('fp32').num_processes, m('fp32').num_processes)"
-    done = python(code, **LEFT_OVER)
-    assert done.stdout == "1 1\n"
+    code = "from ser.runtime.team import join_team; from ser.runtime.device import make_accelerator as m; size = join_team().size"
+    done = python(f"{code}; print(size, m('fp32').num_processes, m('fp32').num_processes)", **LEFT_OVER)
+    assert done.stdout == "1 1 1\n"
     assert [line for line in done.stderr.splitlines() if "ignored a launcher's environment" in line] == done.stderr.splitlines()[:1]
 
 

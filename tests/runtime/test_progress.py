@@ -1,10 +1,15 @@
 """Long work is told about: a bar in a terminal, a line now and then where there is none."""
 
+import os
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import ser
 from ser.runtime import progress
 from ser.runtime.progress import ProgressBar, say
 
@@ -46,6 +51,34 @@ def test_two_bars_at_once_leave_no_control_codes_and_unknown_ends_no_share(capsy
     assert "\x1b" not in err
     assert "\r" not in err
     assert out == "a message\n"
+
+
+PIPED = """
+import time
+from ser.runtime import progress
+progress.LINE_SECONDS = 0.2
+with progress.busy("solving"):
+    time.sleep(1)
+for _ in progress.ProgressBar(range(2), "slow", unit="file"):
+    time.sleep(0.5)
+print("over", flush=True)
+time.sleep(60)
+"""
+
+
+def test_through_a_pipe_the_lines_come_while_the_work_is_going_on():
+    """nohup, a log file, a notebook: nothing waits in a buffer until the end."""
+    variables = os.environ | {"PYTHONPATH": str(Path(ser.__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, "-c", PIPED], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+    lines = []
+    while (line := process.stdout.readline()) and line != "over\n":
+        lines.append(line)
+    running = process.poll() is None
+    process.kill()
+    process.communicate()
+    assert running
+    assert len([line for line in lines if re.fullmatch(r"solving: \d\d:\d\d gone\n", line)]) >= 2, lines
+    assert any(line.startswith("slow: 1 of 2 files (50 %), ") and line.endswith(" left\n") for line in lines), lines
 
 
 def test_hidden_or_quick_work_and_an_iterable_nobody_reads_write_nothing(capsys):

@@ -17,6 +17,7 @@ from films import Line, make_film, write_srt
 from ser.config import ClassicalConfig, DataConfig, ModelConfig, SubtitlesConfig
 from ser.data.inputs import Store
 from ser.data.labels import LABEL_SETS
+from ser.data.speech_level import typical_level_db
 from ser.data.store import ClipStore
 from ser.inference.prediction import predict_files
 from ser.make_demo.synthesis import speak
@@ -27,7 +28,7 @@ from ser.runtime.errors import UserError, run_command
 from ser.subtitle import __main__ as subtitle
 from ser.subtitle import emotions
 from ser.subtitle.emotions import windows_of
-from ser.subtitle.film import open_film
+from ser.subtitle.film import Film, open_film
 from ser.transcripts import Segment
 from sounds import cut, tone, write_ffmpeg, write_wav
 from tiny import TINY_WAV2VEC2
@@ -130,6 +131,7 @@ def trained(tmp_path_factory) -> Path:
     store = Store.of_clips(ClipStore.open(paths, DataConfig(cache=str(folder / "cache"))))
     model = ClassicalModel(ClassicalConfig(), SPOKEN, 15.0)
     model.fit(store, np.arange(32), np.arange(100, 132) % 4, 0)
+    model.speech_level_db = typical_level_db(store.clips, np.arange(32))
     model.save(folder / "model")
     return folder / "model"
 
@@ -159,6 +161,26 @@ def test_every_cue_stands_on_its_line_and_segments_are_told_as_well_as_clips(fil
         f"film.{kind}"
         for kind in ("ass", "srt", "plain.srt", "vtt", "json", "csv", "quality.csv", "report.md", "emotions.png", "timing.json")
     }
+
+
+def test_a_film_is_heard_as_loud_as_the_training_clips(trained, tmp_path, capsys):
+    """A film's level is its maker's choice; a model that has learnt how loud the angry speak is misled by it."""
+    clips = [clip(number) for number in range(8)]
+    ends = np.cumsum([len(samples) for samples in clips])
+    segments = [Segment((end - len(samples)) / SECOND, end / SECOND, "") for end, samples in zip(ends, clips, strict=True)]
+    told = {}
+    for level in (1.0, 0.1):
+        folder = tmp_path / str(level)
+        folder.mkdir()
+        np.round(level * np.concatenate(clips)).astype(np.int16).tofile(folder / "audio.i16")
+        film = Film(folder, int(ends[-1]), str(level), "")
+        for match in (True, False):
+            found = emotions.emotion_probabilities(trained, film, segments, SubtitlesConfig(match_level=match), tmp_path / "cache")
+            told[level, match] = found.argmax(axis=1)
+            heard = capsys.readouterr().out
+            assert ("the film's speech lies at" in heard) == match
+    assert np.mean(told[0.1, True] == told[1.0, True]) >= 7 / 8
+    assert np.mean(told[0.1, False] == told[1.0, False]) < 5 / 8
 
 
 def same_files(one: Path, other: Path) -> bool:

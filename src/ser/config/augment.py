@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from jsonargparse.typing import ClosedUnitInterval
 
-from ser.config.ranges import Amplitude, CenterHz, ClippedPercent, Decibels, Reflections, Semitones, StretchRate
+from ser.config.ranges import Amplitude, BitRate, CenterHz, ClippedPercent, Decibels, Reflections, Semitones, StretchRate
+from ser.runtime.errors import UserError
 
 
 @dataclass
@@ -112,8 +114,50 @@ class ClippingConfig:
 
 
 @dataclass
+class ImpulseConfig:
+    """A room or a loudspeaker, from impulse responses you have: the clip is convolved with one of them, and stays as loud."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    folder: str | None = None
+    """Folder of impulse responses, audio files of any kind, also in folders below it."""
+
+
+@dataclass
+class BackgroundConfig:
+    """Sounds you have behind the clip: a street, a crowd, music."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    folder: str | None = None
+    """Folder of sounds, audio files of any kind, also in folders below it; of each the first minute is used, a short one is repeated."""
+    min_snr_db: Decibels = 5.0
+    """Lowest ratio of the clip to the sound in dB (loudest sound)."""
+    max_snr_db: Decibels = 30.0
+    """Highest ratio in dB."""
+
+
+@dataclass
+class CodecConfig:
+    """Encoded and decoded again, as in films, messengers and telephones."""
+
+    p: ClosedUnitInterval = 0.0
+    """Probability."""
+    kinds: list[Literal["aac", "mp3", "opus", "telephone"]] = field(default_factory=lambda: ["aac", "mp3", "opus", "telephone"])
+    """Which codecs, equally often. telephone: G.711 at 8 kHz, whatever the bit rate."""
+    min_kbps: BitRate = 32
+    """Lowest bit rate in kilobits a second, of one channel; between the two each doubling is equally likely."""
+    max_kbps: BitRate = 128
+    """Highest bit rate."""
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            raise UserError("augment.codec.kinds: given []; name at least one of aac, mp3, opus, telephone.")
+
+
+@dataclass
 class AugmentConfig:
-    """Augmentation of training clips by audiomentations; every transform is off until its p is set."""
+    """Augmentation of training clips; every transform is off until its p is set."""
 
     gain: GainConfig = field(default_factory=GainConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -124,3 +168,6 @@ class AugmentConfig:
     filter: FilterConfig = field(default_factory=FilterConfig)
     room: RoomConfig = field(default_factory=RoomConfig)
     clipping: ClippingConfig = field(default_factory=ClippingConfig)
+    impulse: ImpulseConfig = field(default_factory=ImpulseConfig)
+    background: BackgroundConfig = field(default_factory=BackgroundConfig)
+    codec: CodecConfig = field(default_factory=CodecConfig)

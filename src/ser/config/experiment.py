@@ -36,6 +36,7 @@ class Config:
             )
         if self.model.kind in TAKES_TEXT:
             _check_for_texts(self)
+        _check_copies(self)
 
 
 TAKES_TEXT = ("text_encoder", "text_ngrams", "fusion")
@@ -43,11 +44,40 @@ TAKES_TEXT = ("text_encoder", "text_ngrams", "fusion")
 
 def _check_for_texts(config: Config) -> None:
     """What changes sound can't change words."""
-    active = [part.name for part in dataclasses.fields(config.augment) if getattr(config.augment, part.name).p > 0]
-    if active:
+    if active := _transforms(config):
         raise UserError(f"augment.{active[0]}.p: model.kind {config.model.kind} can't be augmented: set it to 0.")
     if config.train.mixup:
         raise UserError(f"train.mixup: words can't be mixed like sound, and model.kind {config.model.kind} reads them: set it to 0.")
+
+
+def _transforms(config: Config) -> list[str]:
+    """The augmentations that are on."""
+    return [part.name for part in dataclasses.fields(config.augment) if getattr(config.augment, part.name).p > 0]
+
+
+def has_solved_head(config: Config) -> bool:
+    """Whether the model is an encoder whose head is all there is to learn, and can be solved, as long as its clips don't change."""
+    own = config.model
+    return own.kind == "encoder" and own.freeze == "encoder" and own.pooling != "attentive"
+
+
+def _check_copies(config: Config) -> None:
+    """Copies come from augmentation, and only a model that is fitted in one go learns from them."""
+    copies, active, kind = config.train.augmented_copies, _transforms(config), config.model.kind
+    if copies and kind != "classical" and not (has_solved_head(config) and not config.train.mixup):
+        raise UserError(
+            f"train.augmented_copies: given {copies}, but this model isn't fitted in one go. Networks trained by epochs hear each clip "
+            "augmented anew in every epoch: set it to 0."
+        )
+    if copies and not active:
+        raise UserError(
+            f"train.augmented_copies: given {copies}, but no transform is on: set one, e.g. augment.codec.p 0.5, or copies to 0."
+        )
+    if active and kind == "classical" and not copies:
+        raise UserError(
+            f"augment.{active[0]}.p: model.kind classical is fitted in one go, to copies made beforehand: "
+            "set train.augmented_copies to 1 or more, or this to 0."
+        )
 
 
 _WHICH_ENCODER = {"name", "from_scratch"}

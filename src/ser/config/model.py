@@ -13,7 +13,8 @@ from ser.runtime.errors import UserError
 
 @dataclass
 class ClassicalConfig:
-    """Features of whole clips and a scikit-learn classifier. It is fitted in one go: the sections train and augment aren't read."""
+    """Features of whole clips and a scikit-learn classifier. It is fitted in one go: of the section train only
+    augmented_copies is read, which the section augment serves."""
 
     features: list[Literal["functionals", "aligned", "librosa", "egemaps", "compare", "encoder"]] = field(
         default_factory=lambda: ["functionals"]

@@ -14,3 +14,4 @@ Semitones = restricted_number_type("Semitones", float, [(">=", -12), ("<=", 12)]
 CenterHz = restricted_number_type("CenterHz", float, [(">=", 50), ("<=", 7000)])
 Reflections = restricted_number_type("Reflections", int, [(">=", 1), ("<=", 12)])
 ClippedPercent = restricted_number_type("ClippedPercent", int, [(">=", 0), ("<=", 90)])
+BitRate = restricted_number_type("BitRate", int, [(">=", 24), ("<=", 320)])

@@ -18,6 +18,9 @@ class SubtitlesConfig:
     """Seconds over which the probabilities of neighbouring segments are averaged (the width of a Gaussian); 0 is off."""
     context: PositiveFloat = 1.0
     """Seconds of sound that the model hears at least: shorter segments are widened into the pauses around them."""
+    match_level: bool = True
+    """Hear the film, all of it by one gain, as loud as the model's training clips were: where loudness says something of the emotion,
+    another level misleads."""
     batch_size: PositiveInt = 16
     """Segments in one forward pass."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -47,6 +47,10 @@ class TrainConfig:
     """Focal loss (Lin et al. 2017, arXiv 1708.02002): the surer a clip's right answer, the less it counts; 0 is off, 2 is usual."""
     mixup: NonNegativeFloat = 0.0
     """Beta parameter of mixup (Zhang et al. 2018, arXiv 1710.09412); 0 is off."""
+    augmented_copies: NonNegativeInt = 0
+    """Models that are fitted in one go (model.kind classical, and a frozen encoder's solved head) learn from so many copies of each
+    training clip beside it, augmented as the section augment says and made once. Networks trained by epochs need none: they hear each
+    clip augmented anew in every epoch."""
     average: PositiveInt | OpenUnitInterval | None = None
     """Judge and keep a mean of the weights: a whole number: of so many last epochs; between 0 and 1, e.g. 0.99: the exponential mean, this
     much of it kept in each step. Off, as it brought nothing where it was measured (docs/last_points.md)."""

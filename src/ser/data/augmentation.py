@@ -1,4 +1,4 @@
-"""Augmentation of training clips by audiomentations (https://github.com/iver56/audiomentations).
+"""Augmentation of training clips by audiomentations (https://github.com/iver56/audiomentations) and a few transforms of our own.
 
 A clip's augmentation is a function of the clip and a seed, nothing else: the seed comes from
 `seed_of(seed, "augment", epoch, clip_id)`, so workers, batch size and interruptions can't change it.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib.util
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
 
 from ser.audio import SAMPLE_RATE
-from ser.config import AugmentConfig
+from ser.config import AugmentConfig, DataConfig
+from ser.data.sounds import open_sounds
+from ser.data.store import ClipStore
 from ser.runtime.errors import UserError
 
 MIN_SAMPLES = 400  # what the convolutional stack of Wav2Vec2 needs to give one frame
@@ -27,17 +29,20 @@ _GLOBAL_GENERATORS = threading.Lock()
 class Augmenter:
     """Applies the transforms of the config whose probability is above zero.
 
-    Raises UserError when the room simulation is on and its package is missing.
+    cache: where the sounds of augment.impulse and augment.background are kept decoded.
+    Raises UserError when the room simulation is on and its package is missing, and when sounds are wanted and lacking.
     """
 
-    def __init__(self, config: AugmentConfig) -> None:
-        self.config = config
-        self.active = any(transform.p > 0 for transform in vars(config).values())
+    def __init__(self, config: AugmentConfig, cache: str = DataConfig.cache) -> None:
+        self.config, self.cache = config, cache
+        self.active = is_active(config)
         if config.room.p > 0 and importlib.util.find_spec("pyroomacoustics") is None:
             raise UserError(
                 f"augment.room.p is {config.room.p}, but the package pyroomacoustics is not installed. "
                 "Run `pip install pyroomacoustics==0.10.1`, or set augment.room.p to 0."
             )
+        of_user = {name: getattr(config, name) for name in ("impulse", "background")}
+        self._sounds = {name: open_sounds(own.folder, cache, f"augment.{name}") for name, own in of_user.items() if own.p > 0}
 
     def __call__(self, wave: np.ndarray, seed: int) -> np.ndarray:
         """Augment one clip.
@@ -54,20 +59,32 @@ class Augmenter:
         result = np.nan_to_num(result.astype(np.float32, copy=False), posinf=1.0, neginf=-1.0)
         return np.pad(result, (0, max(0, MIN_SAMPLES - len(result))))
 
+    @property
+    def sound_hashes(self) -> list[str]:
+        """Of the user's sounds that it lays over clips, by their bytes."""
+        return [file_hash for sounds in self._sounds.values() for file_hash in sounds.report["file_hash"]]
+
     def __reduce__(self) -> tuple:
         # Transforms keep the state of their last call, which other processes neither need nor can always unpickle.
-        return Augmenter, (self.config,)
+        return Augmenter, (self.config, self.cache)
 
     @cached_property
     def _compose(self) -> Callable:
         import audiomentations
 
-        return audiomentations.Compose(_transforms(self.config))
+        return audiomentations.Compose(_transforms(self.config, self._sounds))
 
 
-def _transforms(config: AugmentConfig) -> list:
-    """The active transforms in the order in which sound is made: the voice, the room with its noise, the microphone."""
+def is_active(config: AugmentConfig) -> bool:
+    """Whether any transform has a probability."""
+    return any(transform.p > 0 for transform in vars(config).values())
+
+
+def _transforms(config: AugmentConfig, sounds: Mapping[str, ClipStore]) -> list:
+    """The active transforms in the order in which sound is made: the voice, the room with its noise, the microphone, the codec."""
     import audiomentations as am
+
+    from ser.data.transforms import Background, ImpulseResponse, ThroughCodec
 
     c = config
     transforms = [
@@ -77,6 +94,8 @@ def _transforms(config: AugmentConfig) -> list:
         am.Shift(-c.shift.max_share, c.shift.max_share, rollover=False, p=c.shift.p),
         # Without ray tracing: that is seven times slower and draws from a generator nobody can seed.
         am.RoomSimulator(use_ray_tracing=False, max_order=c.room.max_reflections, leave_length_unchanged=True, p=c.room.p),
+        ImpulseResponse(sounds.get("impulse"), c.impulse.p),
+        Background(sounds.get("background"), c.background.min_snr_db, c.background.max_snr_db, c.background.p),
         am.AddGaussianNoise(c.noise.min_amplitude, c.noise.max_amplitude, p=c.noise.p),
         am.AddGaussianSNR(c.snr_noise.min_snr_db, c.snr_noise.max_snr_db, p=c.snr_noise.p),
         am.BandPassFilter(
@@ -84,6 +103,7 @@ def _transforms(config: AugmentConfig) -> list:
         ),
         am.ClippingDistortion(max_percentile_threshold=c.clipping.max_percentile, p=c.clipping.p),
         am.Gain(c.gain.min_db, c.gain.max_db, p=c.gain.p),
+        ThroughCodec(c.codec.kinds, c.codec.min_kbps, c.codec.max_kbps, c.codec.p),
     ]
     return [transform for transform in transforms if transform.p > 0]
 

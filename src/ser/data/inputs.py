@@ -73,6 +73,15 @@ class Store:
         """Who speaks in each clip; None where no speaker is known."""
         return self.table.speakers
 
+    def groups(self, rows: np.ndarray, least: int) -> list[str | None] | None:
+        """What an inner cross-validation of these rows mustn't tear apart: a speaker's clips, where there are at least so many speakers,
+        else a clip and its augmented copies, which have its id; None where each clip stands alone."""
+        speakers = None if self.speakers is None else [self.speakers[row] for row in rows]
+        if speakers is not None and len(set(speakers)) >= least:
+            return speakers
+        ids = [self.table.ids[row] for row in rows]
+        return ids if len(set(ids)) < len(ids) else None
+
     @property
     def without_transcript(self) -> np.ndarray:
         """(n,) bool: which usable clips of a store of audio and text have no text; none in other stores."""

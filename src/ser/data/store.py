@@ -105,6 +105,25 @@ class ClipStore:
         return self.__dict__ | {"_mapped": None}
 
 
+class JoinedClips(ClipStore):
+    """Several stores as one, the clips of the first before those of the second; what is computed of them is kept beside the first."""
+
+    def __init__(self, parts: Sequence[ClipStore]) -> None:
+        joined = pd.concat([part.report for part in parts], ignore_index=True)
+        offsets, frames = (np.concatenate([getattr(part, name) for part in parts]) for name in ("offsets", "frames"))
+        super().__init__(parts[0].audio, joined, offsets, frames)
+        self.parts, self.starts = tuple(parts), np.cumsum([0, *map(len, parts)])
+
+    def samples(self, row: int) -> np.ndarray:
+        """The clip as int16 (T,)."""
+        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.parts[part].samples(row - self.starts[part])
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> ClipStore:
+        """Not offered: the rows of several stores make none."""
+        raise TypeError("take rows of the parts, and join them again")
+
+
 class UnusableClip(LookupError):
     """A clip was asked for that has no samples. It is never replaced by zeros."""
 

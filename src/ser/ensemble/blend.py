@@ -18,6 +18,7 @@ from ser.inference.runs import check_same_ids, read_csv
 from ser.runtime.environment import git_commit
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_json, write_text
+from ser.runtime.progress import busy
 from ser.scoring.metrics import paired_difference, scores
 from ser.scoring.spread import seed_spread
 from ser.scoring.suspicions import suspicions
@@ -45,8 +46,10 @@ def blend_runs(
         raise UserError(f"no blending method {method!r}; there are {', '.join(METHODS)}.")
     members = read_members(run_folders, allow_missing_folds)
     label_names = members.runs[0].label_names
-    fitted = _fitted(method, members)
-    blended, estimate = _out_of_fold(method, members)
+    with busy(f"blending by {method}"):
+        fitted = _fitted(method, members)
+        blended, estimate = _out_of_fold(method, members)
+        compared = _compare(members, blended, fitted.weights)
     if members.test_ids:
         sample = find_sample(members.runs, sample)
         if sample.resolve() == output.resolve():
@@ -65,7 +68,7 @@ def blend_runs(
         "submission": output.name,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "method": method,
-        **_compare(members, blended, fitted.weights),
+        **compared,
         "full_fits": [
             {"run": str(full.folder), "epoch": full.epoch, "train_clips": len(full.run.ids), "weight": 1 / len(members.test)}
             for full in members.full_fits

@@ -58,6 +58,7 @@ def write_onnx(model: SerModel, path: Path) -> None:
         "max_seconds": model.max_seconds,
         "exact_length": model.exact_length,
         "noise_reduction": model.noise_reduction,
+        "speech_level_db": model.speech_level_db,
         "sampling_rate": 16_000,
         "frontend": frontend_as_json(model.frontend),
     }

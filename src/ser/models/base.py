@@ -49,6 +49,8 @@ class Model(Protocol):
     """True when padding would change the logits: predict on batches of clips of equal length."""
     noise_reduction: bool
     """Whether its clips had `data.noise_reduction` in training; prediction does the same."""
+    speech_level_db: float | None
+    """How loud the speech of its training clips was (median, dB of full scale); None where that isn't known."""
 
     def read_at_most(self, tokens: int) -> None:
         """Cut texts to fewer tokens than in training, where it reads tokens."""
@@ -59,6 +61,7 @@ class FittedModel(ABC):
 
     takes: Input = "audio"
     by_epochs = uses_voices = compares_clips = exact_length = noise_reduction = False
+    speech_level_db: float | None = None
     caveats: Sequence[str] = ()
     """What has to be said beside any score of this model."""
     chosen: Mapping[str, object] = {}
@@ -99,6 +102,7 @@ class SerModel(nn.Module, ABC):
     takes: Input = "audio"
     by_epochs = True
     uses_voices = compares_clips = False
+    speech_level_db: float | None = None
 
     def __init__(self, kind: str, label_names: Sequence[str], max_seconds: float, exact_length: bool):
         super().__init__()
@@ -164,6 +168,7 @@ def card_of(model: Model) -> dict:
         "sampling_rate": SAMPLE_RATE,
         "exact_length": model.exact_length,
         "noise_reduction": model.noise_reduction,
+        "speech_level_db": model.speech_level_db,
     }
 
 

@@ -74,7 +74,7 @@ def open_onnx(path: str | Path) -> OnnxModel:
         card = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
         frontend = frontend_from_json(card["frontend"])
         model = OnnxModel(session, frontend, card["label_names"], card["max_seconds"], card["exact_length"])
-        model.noise_reduction = card["noise_reduction"]
+        model.noise_reduction, model.speech_level_db = card["noise_reduction"], card.get("speech_level_db")
     except KeyError as error:
         raise UserError(
             f"{path}: its metadata lacks {error}, so labels and preprocessing aren't known. Only files of `python -m ser.export` work here."

@@ -39,7 +39,12 @@ def work_alone() -> None:
     several = [f"{name}={os.environ[name]}" for name in COUNTS if os.environ.get(name, "1") != "1"]
     if found and (several or "RANK" in found):
         print(f"ignored a launcher's environment ({', '.join(several) or 'RANK'}): this command works in one process", file=sys.stderr)
-    for name in found:
+    forget_launcher()
+
+
+def forget_launcher() -> None:
+    """Take a launcher's variables out of the environment, for this process and those it starts."""
+    for name in [name for name in os.environ if LAUNCHER.fullmatch(name)]:
         del os.environ[name]
 
 

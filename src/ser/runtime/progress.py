@@ -13,6 +13,7 @@ LINE_SECONDS = 25.0
 """Between two lines, so that with a busy machine there is one every 30 s."""
 LINE = "{desc}: {n_fmt} of {total_fmt} {things} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
 LINE_WITHOUT_END = "{desc}: {n_fmt} {things}, {rate_fmt}, {elapsed} gone{postfix}"
+LINE_WITHOUT_STEPS = "{desc}: {elapsed} gone"
 
 
 class ProgressBar(tqdm):
@@ -35,7 +36,8 @@ class ProgressBar(tqdm):
         else:
             looks = {"file": sys.stderr, "delay": delay}
         super().__init__(iterable, what, total, unit=unit, initial=initial, leave=False, disable=hidden, **looks)
-        self._as_lines = as_lines and not hidden
+        self._interval = LINE_SECONDS if as_lines else delay
+        self._by_the_clock = (as_lines or not unit) and not hidden
         if iterable is None:
             self._start_lines()
 
@@ -54,14 +56,20 @@ class ProgressBar(tqdm):
         super().close()
 
     def _start_lines(self) -> None:
-        if self._as_lines:
+        if self._by_the_clock:
             threading.Thread(target=self._write_lines, daemon=True).start()
 
     def _write_lines(self) -> None:
-        while not self._closed.wait(LINE_SECONDS):
+        while not self._closed.wait(self._interval):
             form = LINE if self.total else LINE_WITHOUT_END  # a film's length is known when it has been opened
-            self.bar_format = form.replace("{things}", self.unit if self.unit == "s" else f"{self.unit}s")
+            things = self.unit if self.unit == "s" else f"{self.unit}s"
+            self.bar_format = form.replace("{things}", things) if self.unit else LINE_WITHOUT_STEPS
             self.refresh()
+
+
+def busy(what: str) -> ProgressBar:
+    """Around work that has no steps to count (a solver, statistics): it is told how long it has been going on."""
+    return ProgressBar(what=what, unit="")
 
 
 class _Lines:

@@ -23,10 +23,11 @@ from ser.config import SubtitlesConfig
 from ser.data.hashes import hash_files
 from ser.data.inputs import Store
 from ser.data.labels import LABEL_SETS, map_label
+from ser.data.speech_level import typical_level_db
 from ser.runtime.errors import UserError
-from ser.runtime.progress import ProgressBar
+from ser.runtime.progress import ProgressBar, say
 from ser.scoring.calibration import read_temperature, scaled
-from ser.subtitle.film import Film
+from ser.subtitle.film import Film, FilmClips
 from ser.transcripts import Segment
 
 if TYPE_CHECKING:
@@ -96,13 +97,26 @@ def emotion_probabilities(
             # Heard as in training: the model's folder says how.
             seven = _into_seven(network, folder)
             windows = windows_of(segments, film.frames, min(config.context, network.max_seconds), network.max_seconds)
-            store = Store.of_clips(film.clips(windows.parts, network.noise_reduction))
-            rows = np.flatnonzero(store.usable)
+            clips = film.clips(windows.parts, network.noise_reduction)
+            rows = np.flatnonzero(clips.usable)
+            level = typical_level_db(clips, rows) if config.match_level else None
+        store = Store.of_clips(_as_loud_as(network.speech_level_db, clips, level))
         place = Path(cache) / "emotions" / f"{_key(folder, store, rows, config, cache)}.f64"
         with _progress(place, len(rows), len(network.label_names), f"emotions, {title}") as progress:
             predict_missing(progress, network, store, rows, int(config.batch_size), accelerator)
             total += progress.read()
     return _by_segment(scaled(total / len(folders), read_temperature(model)) @ seven, windows, rows, len(segments))
+
+
+def _as_loud_as(wanted: float | None, clips: FilmClips, level: float | None) -> FilmClips:
+    """The clips, whose speech has this level, at the level wanted, in dB; as they are where one of them isn't known."""
+    if wanted is None or level is None:
+        return clips
+    gain = round(wanted - level, 1)
+    if not gain:
+        return clips
+    say(f"the film's speech lies at {level:.1f} dB, that of the training clips at {wanted:.1f} dB: heard with {gain:+.1f} dB")
+    return clips.louder(gain)
 
 
 def predict_missing(progress: Progress, network: Model, store: Store, rows: np.ndarray, batch_size: int, accelerator) -> None:

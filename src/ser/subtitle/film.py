@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class Film:
         """int16 samples of a part. Read, not mapped: the pages of a map would count as memory that the program needs."""
         return _read(self.folder, start, end - start)
 
-    def clips(self, parts: list[tuple[int, int]], noise_reduction: bool = False) -> ClipStore:
+    def clips(self, parts: list[tuple[int, int]], noise_reduction: bool = False) -> FilmClips:
         """A store whose clips are these parts (start, end) of the film; those without sound are unusable, status silent.
 
         noise_reduction: damp noise in each part, as in training of a model that wants it; the parts then get a file of their own.
@@ -74,14 +75,24 @@ class Film:
             rows.append([str(folder), "ok" if audible else "silent", "", "", (end - start) / SAMPLE_RATE, SAMPLE_RATE, 1])
             rows[-1] += [self.content, audio_hash, peak_db, rms_db]
             frames.append(len(samples) if audible else 0)
-        return _FilmClips(folder / "audio.i16", pd.DataFrame(rows, columns=REPORT), np.array(starts, np.int64), np.array(frames, np.int64))
+        return FilmClips(folder / "audio.i16", pd.DataFrame(rows, columns=REPORT), np.array(starts, np.int64), np.array(frames, np.int64))
 
 
-class _FilmClips(ClipStore):
+class FilmClips(ClipStore):
     """Clips that are read, not mapped, for the reason given in `Film.read`."""
 
+    gain = 1.0
+
     def __getitem__(self, row: int) -> np.ndarray:
-        return to_float(_read(self.folder, self.offsets[row], self.frames[row]))
+        return to_float(_read(self.folder, self.offsets[row], self.frames[row])) * np.float32(self.gain)
+
+    def louder(self, decibels: float) -> FilmClips:
+        """The same clips, heard by so much louder, beyond full scale too: other sound, so with hashes of its own."""
+        made, name = copy(self), f"{decibels:+.1f} dB"
+        made.gain = 10 ** (decibels / 20)
+        hashes = [hash_samples(f"{own} {name}".encode()) if own else "" for own in self.report["audio_hash"]]
+        made.report = self.report.assign(audio_hash=hashes)
+        return made
 
 
 def frame_rate(path: str | Path) -> float | None:

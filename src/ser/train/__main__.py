@@ -5,6 +5,7 @@
     python -m ser.train --config configs/demo.yaml --run.output outputs/try --train.epochs 2
     python -m ser.train --config configs/mfcc_cnn.yaml --seeds 0,1,2         # one split, three trainings, and how far they lie apart
     python -m ser.train --config configs/mfcc_cnn.yaml --cv.full_fit true    # and a model of all clips after the folds
+    torchrun --standalone --nproc_per_node 2 -m ser.train --config configs/wav2vec2_base.yaml    # two GPUs, each fold on both
 
 Run the same command again after an interruption: finished folds are skipped, the running one goes on.
 """
@@ -23,10 +24,13 @@ def main(argv: list[str]) -> None:
     if arguments.seeds is not None:
         config.run.seeds = chosen_seeds(arguments.seeds)
     # Not at the top: --help and a wrong word answer before torch is imported.
+    from ser.train.helping import leading
     from ser.train.training import train
 
     try:
-        train(config, chosen_folds(arguments.folds, config.cv.n))
+        with leading() as leads:
+            if leads:
+                train(config, chosen_folds(arguments.folds, config.cv.n))
     except Interrupted as stopped:
         if config.run.start_over:
             raise Interrupted(f"{stopped} But without --run.start_over, which would throw it away.") from None

@@ -6,10 +6,11 @@ import time
 
 import torch
 
-from ser.runtime.progress import say
+from ser.runtime.progress import busy, say
 from ser.scoring.metrics import quick_scores
 from ser.scoring.suspicions import chance_in_training
 from ser.train.artefacts import history_row, predict_test, timing_row, write_artefacts
+from ser.train.copies import with_copies
 from ser.train.experiment import Experiment
 from ser.train.frozen import fitted_model
 from ser.train.part import Part
@@ -27,12 +28,12 @@ def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
     if run.train.votes is not None:
         left = len(part.train_rows) - len(train_rows)
         say(f"{part.title}: a model fitted in one go learns majorities, not votes; {left} training clips without one are left out")
-    model = fitted_model(run, part.seed)
+    model = fitted_model(run, part)
+    store, rows = with_copies(run, train_rows, stopper.check)
     started = time.monotonic()
-    on_train = quick_scores(
-        labels[train_rows],
-        model.fit(run.train_store, train_rows, labels[train_rows], part.seed, stopper.check),
-    )
+    with busy(f"{part.title}: fitting"):
+        known = model.fit(store, rows, labels[rows % len(labels)], part.seed, stopper.check)
+    on_train = quick_scores(labels[train_rows], known[: len(train_rows)])
     fitted = time.monotonic()
     title = part.title
     valid = None if part.fold is None else model.predict(run.train_store, valid_rows, f"{title}, validation", stopper.check)
@@ -42,7 +43,7 @@ def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
     history = history_row(1, on_train["log_loss"], on_train["accuracy"], on_valid, {})
     timing = timing_row(1, len(train_rows), fitted - started, predicted - fitted, torch.device("cpu"))
     judged = "" if on_valid is None else f", valid acc {on_valid['accuracy']:.3f}"
-    say(f"{title}: fitted to {len(train_rows)} clips in {fitted - started:.1f} s{judged}")
+    say(f"{title}: fitted to {len(rows)} clips in {fitted - started:.1f} s{judged}")
     training = {
         "epoch": 1,
         "epochs_run": 1,

@@ -8,32 +8,31 @@ import numpy as np
 from accelerate.utils import release_memory
 
 from ser.config import Config
-from ser.data.augmentation import Augmenter
+from ser.config.experiment import has_solved_head
+from ser.data.augmentation import is_active
 from ser.data.inputs import Store
 from ser.models.base import FittedModel, SerModel
 from ser.models.registry import build_model, model_class
 from ser.runtime.device import make_accelerator
-from ser.runtime.progress import say
+from ser.runtime.progress import busy, say
 from ser.runtime.seeds import seed_of
 from ser.train.experiment import Experiment
 from ser.train.loop import seed_everything
+from ser.train.part import Part, note_preparation
 from ser.train.signals import Stopper
 
 
 def is_fitted_at_once(config: Config) -> bool:
     """Whether training is one step: kinds without epochs, and a frozen encoder whose head is solved on what never changes."""
-    if not model_class(config.model.kind).by_epochs:
-        return True
-    own = config.model
-    return own.kind == "encoder" and own.freeze == "encoder" and own.pooling != "attentive" and _what_changes_clips(config) is None
+    return not model_class(config.model.kind).by_epochs or (has_solved_head(config) and _what_changes_clips(config) is None)
 
 
-def fitted_model(run: Experiment, seed: int) -> FittedModel:
-    """A model of which `is_fitted_at_once` is true: it has `fit` and `predict`. seed: of the fold."""
+def fitted_model(run: Experiment, part: Part) -> FittedModel:
+    """A model of which `is_fitted_at_once` is true: it has `fit` and `predict`."""
     config = run.config
-    seed_everything(seed_of(seed, "weights"))
+    seed_everything(seed_of(part.seed, "weights"))
     model = build_model(config.model, run.label_names, config.data.max_seconds)
-    model.noise_reduction = config.data.noise_reduction
+    note_preparation(model, run, part)
     if config.model.kind != "encoder":
         return model
     from ser.models.encoder.solving import SolvedEncoder
@@ -54,7 +53,8 @@ def start_head(run: Experiment, model: SerModel, rows: np.ndarray, seed: int, st
 
     accelerator = make_accelerator(config.train.precision)
     outputs = outputs_of(model, run.train_store, Path(config.data.cache), accelerator, "training clips", stopper.check)
-    solve_head(model, outputs, rows, run.train.labels[rows], config.train.class_weights == "balanced", seed)
+    with busy("solving the head"):
+        solve_head(model, outputs, rows, run.train.labels[rows], config.train.class_weights == "balanced", seed)
 
 
 def what_is_trained(run: Experiment, model: SerModel, stopper: Stopper) -> tuple[SerModel, Store, Store | None]:
@@ -96,6 +96,6 @@ def _fusion_on_vectors(run: Experiment, model: SerModel, stopper: Stopper) -> tu
 
 
 def _what_changes_clips(config: Config) -> str | None:
-    if Augmenter(config.augment).active:
+    if is_active(config.augment) and not config.train.augmented_copies:
         return "augment"
     return "train.mixup" if config.train.mixup else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,15 +15,17 @@ from ser.data.batches import PreparedClips, balanced_draws, load_batches, traini
 from ser.models.base import SerModel
 from ser.runtime.errors import UserError
 from ser.runtime.seeds import seed_of
+from ser.runtime.team import ALONE, Team
 from ser.train.state import FoldData
 
 
 class GroupLoader:
     """Groups of clips (one optimizer step each) and the batches they are cut into."""
 
-    def __init__(self, data: FoldData, model: SerModel, config: Config):
-        self.data, self.train, self.frontend = data, config.train, model.frontend
-        self.augmenter = Augmenter(config.augment)
+    def __init__(self, data: FoldData, model: SerModel, config: Config, team: Team = ALONE):
+        """team: of which this process loads its own batches."""
+        self.data, self.train, self.frontend, self.team = data, config.train, model.frontend, team
+        self.augmenter = Augmenter(config.augment, config.data.cache)
         self.group_size = config.train.batch_size * config.train.accumulation
         self.batch_size = config.train.batch_size
         self._batches: Iterator | None = None
@@ -38,7 +40,7 @@ class GroupLoader:
     def load(self, groups: list[list[int]], epoch: int, batch_size: int) -> Iterator[list[int]]:
         """The groups one by one, while their batches are loaded; each one's `batches` have to be taken before the next is asked for."""
         self.batch_size = batch_size
-        batches = [part for group in groups for part in self._parts(group)]
+        batches = [group[place : place + batch_size] for group in groups for place in self._places(group)]
         clips = PreparedClips(self.data.store, self.frontend, self.augmenter, self.data.seed, epoch)
         # No local variable: the traceback of an exception would keep it, and with it the workers, until Python ends.
         self._batches = iter(load_batches(clips, batches, self.train.workers))
@@ -48,12 +50,12 @@ class GroupLoader:
             self._batches = None
 
     def batches(self, group: list[int]) -> Iterator[tuple[int, np.ndarray, dict[str, torch.Tensor]]]:
-        """The batches of a group: the place in it where each begins, the rows of its clips, the model's inputs."""
-        for place in range(0, len(group), self.batch_size):
+        """This process's batches of a group: the place in it where each begins, the rows of its clips, the model's inputs."""
+        for place in self._places(group):
             yield place, *next(self._batches)
 
-    def _parts(self, group: list[int]) -> list[list[int]]:
-        return [group[place : place + self.batch_size] for place in range(0, len(group), self.batch_size)]
+    def _places(self, group: list[int]) -> Sequence[int]:
+        return self.team.share(range(0, len(group), self.batch_size))
 
 
 @contextmanager

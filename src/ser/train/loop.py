@@ -22,6 +22,7 @@ from ser.models.base import SerModel
 from ser.runtime.device import make_accelerator
 from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
+from ser.runtime.team import ALONE, Team
 from ser.scoring.metrics import quick_scores
 from ser.train.artefacts import history_row, timing_row
 from ser.train.averaging import Averaging
@@ -48,14 +49,18 @@ class Trainer:
         stopper: Stopper,
         hooks: tuple[Hook, ...] = (),
         title: str = "",
+        team: Team = ALONE,
     ):
-        """hooks: called besides the loop's own (tracking); title: what messages and the progress bar call the fold."""
+        """hooks: called besides the loop's own (tracking); title: what messages and the progress bar call the fold.
+
+        team: the processes that train it together: each computes its share of every step, the leading one writes and tells.
+        """
         self.accelerator = make_accelerator(config.train.precision)
         self.model = model.to(self.accelerator.device)
-        self.data, self.config, self.title = data, config, title
+        self.data, self.config, self.title, self.team = data, config, title, team
         self.last_epoch = data.epochs or config.train.epochs
         self.checkpoints, self.stopper = checkpoints, stopper
-        self.loader = GroupLoader(data, model, config)
+        self.loader = GroupLoader(data, model, config, team)
         self.objective = Objective(data.labels[data.train_rows], len(model.label_names), config.train, self.accelerator.device)
         self.optimizer = build_optimizer(model, config.train)
         self.prepared_optimizer = self.accelerator.prepare(self.optimizer)
@@ -65,6 +70,8 @@ class Trainer:
         self.averaging = None if average is None else Averaging(self.model, average, config.train.epochs)
         first = [] if self.averaging is None else [self.averaging]  # before a checkpoint is written
         self.hooks = [*first, self.memory, saving, self.stopping, BestEpoch(checkpoints), *hooks, Showing()]
+        if not team.leads:
+            self.hooks = [hook for hook in self.hooks if not isinstance(hook, Saving | Showing)]
         self.half_updated = False
         self.unread: StepNumbers | None = None
 
@@ -112,6 +119,8 @@ class Trainer:
             loss, hits = self._forward(rows, batch, seed_of(self.data.seed, "batch", progress.epoch, progress.step, place))
             self.accelerator.backward(loss / len(group))
             numbers.add(loss, hits)
+        self.team.sum_gradients(self.model)
+        numbers.sum_up(self.team, self.accelerator.device)
         numbers.gradient_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm)
         self.read_numbers()  # those of the step before: the device has this one to do meanwhile
         self.half_updated = True
@@ -178,13 +187,16 @@ class Trainer:
         """Probabilities (len(rows), labels) of clips of a store; in smaller batches where memory runs out and that is allowed.
 
         after_batch: by default raises Interrupted when the stopper says so. model: by default the trained one, after `fit` at its best.
+        A team shares the clips, and each of its processes has the probabilities of all.
         """
         stop_if_asked = after_batch or self.stopper.check
+        own = self.team.share(np.argsort(store.frames[rows], kind="stable")) if self.team.size > 1 else np.arange(len(rows))
         while True:
             size = self.progress.eval_batch_size
             with self.memory.smaller_predictions(self), ended_workers_are_told(stop_if_asked):
                 workers = self.config.train.workers
-                return predict_probabilities(model or self.model, store, rows, size, self.accelerator, workers, title, stop_if_asked)
+                found = predict_probabilities(model or self.model, store, rows[own], size, self.accelerator, workers, title, stop_if_asked)
+                return self.team.put_together(own, found, len(rows))
             release_memory()
 
     def _restore(self) -> Progress:
@@ -193,7 +205,9 @@ class Trainer:
         self.total_steps = len(self.loader.groups_of(1)) * train.epochs
         self.warmup = warmup_steps(train, self.total_steps)
         self.progress = Progress(train.batch_size, train.accumulation, train.eval_batch_size)
-        state, messages = self.checkpoints.restore(self.model, self.optimizer, self.average_network)
+        with self.team.leader_first():
+            state, messages = self.checkpoints.restore(self.model, self.optimizer, self.average_network)
+        self.team.same_weights(self.model)
         for message in messages:
             say(message)
         if state is not None:
@@ -201,6 +215,8 @@ class Trainer:
             if self.progress.scaler and self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(self.progress.scaler)
             say(f"{self.title}: going on from epoch {self.progress.epoch}, step {self.progress.step}")
+        if self.team.size > 1:
+            self.progress.share_batches(self.team.size)
         return self.progress
 
     def _tell(self, moment: str, *what: object) -> None:

@@ -51,7 +51,7 @@ class MemoryErrors(Hook):
         size, effective = progress.batch_size, trainer.loader.group_size
         longest = store.longest(row_of(np.array(groups[0]), len(store.frames)))
         what = f"out of memory at train.batch_size {size} with clips of up to {longest} (epoch {progress.epoch}, step {progress.step})"
-        if trainer.config.run.on_out_of_memory != "halve" or size == 1:
+        if not _may_halve(trainer, size):
             raise UserError(_advice(what, self.reason, size, effective))
         progress.batch_size, progress.accumulation = size // 2, -(-effective // (size // 2))
         _note(trainer, f"{what}: going on with batch_size {size // 2}; the effective batch stays {effective}")
@@ -63,7 +63,7 @@ class MemoryErrors(Hook):
         try:
             yield
         except BatchTooLarge as error:
-            if trainer.config.run.on_out_of_memory != "halve" or size == 1:
+            if not _may_halve(trainer, size):
                 raise
             trainer.progress.eval_batch_size = size // 2
             _note(trainer, f"{str(error).partition('. ')[0]}: going on with eval_batch_size {size // 2}")
@@ -81,6 +81,11 @@ def no_second_try() -> Iterator[None]:
             f"out of memory when updating the weights ({error}), which a smaller batch doesn't help: AdamW keeps two numbers for "
             "each trained weight. Train fewer of them (model.freeze, model.train_last_layers) or take a smaller model."
         ) from None
+
+
+def _may_halve(trainer: Trainer, size: int) -> bool:
+    # Not in a team: the other processes are at another place, and would wait for ever for what this one does again.
+    return trainer.config.run.on_out_of_memory == "halve" and size > 1 and trainer.team.size == 1
 
 
 def _advice(what: str, reason: str, size: int, effective: int) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ser.data.speech_level import typical_level_db
 from ser.inference.runs import FULL_FIT
+from ser.models.base import Model
 from ser.runtime.files import read_json
 from ser.runtime.seeds import seed_of
 from ser.train.experiment import Experiment
@@ -44,6 +46,13 @@ def full_part(run: Experiment) -> Part:
     best = [read_json(run.folder / f"fold_{fold}" / "metrics.json")["epoch"] for fold in range(run.config.cv.n)]
     rows, seed = _by_id(run, np.arange(len(run.train))), seed_of(run.config.run.seed, FULL_FIT)
     return Part(FULL_FIT, "full fit", None, rows, np.arange(0), seed, statistics.median_high(best))
+
+
+def note_preparation(model: Model, run: Experiment, part: Part) -> None:
+    """Tell a new model how its training clips were prepared and how loud they are: it is kept with it, for prediction."""
+    model.noise_reduction = run.config.data.noise_reduction
+    clips = run.train_store.clips
+    model.speech_level_db = None if clips is None else typical_level_db(clips, part.train_rows)
 
 
 def is_whole(folder: Path) -> bool:

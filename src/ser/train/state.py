@@ -9,6 +9,7 @@ import torch
 
 from ser.data.inputs import Store
 from ser.runtime.errors import UserError
+from ser.runtime.team import Team
 
 
 @dataclass
@@ -55,6 +56,13 @@ class Progress:
     memory_retries: list[str] = field(default_factory=list)
     scaler: dict | None = None
 
+    def share_batches(self, processes: int) -> None:
+        """Cut the clips of an optimizer step into as many batches for each process, none larger than it was."""
+        effective = self.batch_size * self.accumulation
+        count = processes * -(-effective // (processes * self.batch_size))
+        self.batch_size = -(-effective // count)
+        self.accumulation = -(-effective // self.batch_size)
+
     def begin_next_epoch(self) -> None:
         self.epoch += 1
         self.step, self.loss_sum, self.correct, self.clips, self.seconds = 0, 0.0, 0, 0, 0.0
@@ -78,6 +86,14 @@ class StepNumbers:
         """A batch's summed loss and number of hits."""
         self.losses.append(loss.detach())
         self.hits.append(hits)
+
+    def sum_up(self, team: Team, device: torch.device) -> None:
+        """Loss and hits of the step's clips in all processes."""
+        if team.size > 1:
+            nothing = torch.zeros((), device=device)  # a group may have fewer batches than there are processes
+            own = [sum(numbers, nothing).float() for numbers in (self.losses, self.hits)]
+            loss, hits = team.sum(torch.stack(own)).unbind()
+            self.losses, self.hits = [loss], [hits]
 
     def read(self) -> tuple[float, int, float]:
         """The step's summed loss, correct clips and gradient norm, in one wait. Raises UserError where the loss isn't finite."""

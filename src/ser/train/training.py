@@ -13,6 +13,7 @@ from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
 from ser.report.seeds_report import seeds_report
+from ser.runtime.progress import busy
 from ser.scoring.metrics import describe
 from ser.scoring.spread import describe_spread
 from ser.train.checkpoint import Checkpoints
@@ -76,7 +77,7 @@ def _train_run(config: Config, folds: list[int] | None, stopper: Stopper) -> tup
         after = " and the full fit come" if config.cv.full_fit else " comes"
         print(f"{run.folder}: folds {missing} are still to be trained; the OOF report{after} when they are there.")
         return None, facts
-    with stopper.at_once():
+    with stopper.at_once(), busy("scores, intervals and pictures of the run"):
         report = run_report(run.folder, facts=facts)
     track_run(config, run.folder, report)
     print(f"out-of-fold: {describe(report['oof'])}")

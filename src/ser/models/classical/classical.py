@@ -68,7 +68,7 @@ class ClassicalModel(FittedModel):
     ) -> np.ndarray:
         """See `FittedModel.fit`. Raises UserError where speakers are needed and unknown, or a feature set's package isn't installed."""
         clips, speakers = self.features.read(store, rows, learn=True, after_file=after_file), _speakers(store, rows)
-        self.sharpness = self._choose_sharpness(clips, labels, speakers, seed)
+        self.sharpness = self._choose_sharpness(clips, labels, speakers, store.groups(rows, INNER_FOLDS), seed)
         self.chain, scores = SpeakerClassifier.fit(self.config, clips, labels, len(self.label_names), speakers)
         return softmax(scores, self.sharpness)
 
@@ -118,13 +118,14 @@ class ClassicalModel(FittedModel):
             if self.features.encoder is not None:
                 self.features.encoder.save(temporary)
 
-    def _choose_sharpness(self, clips: FeatureMatrices, labels: np.ndarray, speakers: Sequence[str] | None, seed: int) -> float:
+    def _choose_sharpness(
+        self, clips: FeatureMatrices, labels: np.ndarray, speakers: Sequence[str] | None, groups: Sequence[str] | None, seed: int
+    ) -> float:
         """By cross-validation within the training part, on voices left out where speakers are known, so that it isn't too sure."""
         if min(np.bincount(labels)[np.unique(labels)]) < INNER_FOLDS:
             return 1.0
-        grouped = speakers is not None and len(set(speakers)) >= INNER_FOLDS
-        splitter = (StratifiedGroupKFold if grouped else StratifiedKFold)(INNER_FOLDS, shuffle=True, random_state=seed)
-        groups = as_integers(speakers)[0] if grouped else None
+        splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(INNER_FOLDS, shuffle=True, random_state=seed)
+        groups = None if groups is None else as_integers(groups)[0]
         scores = np.zeros((len(labels), len(self.label_names)))
         for train, held_out in splitter.split(labels, labels, groups):
             seen, unseen = clips.take(train), clips.take(held_out)

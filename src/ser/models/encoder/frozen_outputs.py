@@ -37,7 +37,7 @@ class OutputStore:
 
     def __init__(self, store: Store, files: dict[str, Path]):
         self.hashes = store.report["audio_hash"].tolist()
-        self.frames, self.files, self.longest, self.speakers = store.frames, files, store.longest, store.speakers
+        self.frames, self.files, self.longest, self.groups = store.frames, files, store.longest, store.groups
 
     def __getitem__(self, row: int) -> np.ndarray:
         return read_clip(self.files[self.hashes[row]], self.hashes[row])["outputs"].astype(np.float32, copy=False)
