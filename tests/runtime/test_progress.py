@@ -56,7 +56,9 @@ def test_two_bars_at_once_leave_no_control_codes_and_unknown_ends_no_share(capsy
 PIPED = """
 import time
 from ser.runtime import progress
+from ser.runtime.errors import run_command
 progress.LINE_SECONDS = 0.2
+run_command(lambda words: time.sleep(1), [])
 with progress.busy("solving"):
     time.sleep(1)
 for _ in progress.ProgressBar(range(2), "slow", unit="file"):
@@ -78,6 +80,7 @@ def test_through_a_pipe_the_lines_come_while_the_work_is_going_on():
     process.communicate()
     assert running
     assert len([line for line in lines if re.fullmatch(r"solving: \d\d:\d\d gone\n", line)]) >= 2, lines
+    assert len([line for line in lines if re.fullmatch(r"-c: at work, \d\d:\d\d gone\n", line)]) >= 2, lines
     assert any(line.startswith("slow: 1 of 2 files (50 %), ") and line.endswith(" left\n") for line in lines), lines
 
 

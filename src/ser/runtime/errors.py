@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from pathlib import Path
 
+from ser.runtime.progress import never_silent
 from ser.runtime.startup import EXIT_KEYBOARD, INTERRUPTED, begin_command
 
 EXIT_WRONG_INPUT = 2
@@ -21,14 +23,17 @@ class Interrupted(BaseException):
     """The run stopped early on purpose (a signal, a time budget) and can be continued. No error, so that no `except` mends it."""
 
 
-def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
+def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None, waits: bool = False) -> None:
     """Run a command's `main` and turn expected failures into one message and an exit code.
+
+    waits: it waits for people, as a server does; any other says without a terminal, too, that it is at work.
 
     Exit codes: 0 done, 2 wrong input or a full or read-only disk, 75 interrupted (run again to go on).
     """
     begin_command()
     try:
-        main(sys.argv[1:] if argv is None else argv)
+        with nullcontext() if waits else never_silent(_name()):
+            main(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         _stop(f"error: {error}", EXIT_WRONG_INPUT)
     except Interrupted as stopped:
@@ -44,6 +49,12 @@ def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None
         if not is_out_of_memory(error):
             raise
         _stop(f"error: out of memory ({_first_line(error)}). Close what else uses it, or take a smaller model or batch.", EXIT_WRONG_INPUT)
+
+
+def _name() -> str:
+    """The command as it is typed: the folder of a __main__.py, or the module."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def is_out_of_memory(error: BaseException) -> bool:

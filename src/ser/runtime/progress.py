@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -72,13 +74,34 @@ def busy(what: str) -> ProgressBar:
     return ProgressBar(what=what, unit="")
 
 
+@contextmanager
+def never_silent(what: str) -> Iterator[None]:
+    """Around a whole command: where there is no terminal and no bar has said anything for long (imports, a download), a line says so."""
+    over, started = threading.Event(), time.monotonic()
+    _Lines.last = started
+
+    def speak() -> None:
+        while not over.wait(max(0.01, _Lines.last + LINE_SECONDS - time.monotonic())):
+            if time.monotonic() - _Lines.last >= LINE_SECONDS:
+                _Lines().write(f"{what}: at work, {tqdm.format_interval(time.monotonic() - started)} gone")
+
+    if not sys.stderr.isatty():
+        threading.Thread(target=speak, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 class _Lines:
-    """What tqdm would draw, as lines on stderr."""
+    """What tqdm would draw, as lines on stderr. last: when one was written."""
 
     encoding = "utf-8"
+    last = 0.0
 
     def write(self, text: str) -> None:
         if line := text.strip("\r\n ").strip():
+            _Lines.last = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 
     def flush(self) -> None:

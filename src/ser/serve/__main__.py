@@ -94,4 +94,4 @@ def build_page(engine: InferenceEngine, title: str, folder: str | Path | None = 
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, waits=True)
