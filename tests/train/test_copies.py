@@ -83,18 +83,12 @@ def test_copies_are_made_once_and_go_on_after_an_interruption(experiment: Experi
 
 @pytest.mark.parametrize("model", [CLASSICAL, SOLVED], ids=["classical", "solved head"])
 def test_model_fitted_in_one_go_learns_from_clips_and_copies(model: dict, data: Path, tmp_path: Path, capsys) -> None:
-    outcomes = {}
-    for copies in (0, 1):
-        folder = tmp_path / str(copies)
-        folder.mkdir()
-        path = config_of(folder, data, copies, model, TELEPHONE if copies else None)
-        train.main(["--config", str(path), "--folds", "0"])
-        run = Path(load_config(path).run.output) / "fold_0"
-        facts = read_json(run / "metrics.json")
-        assert f"fitted to {(1 + copies) * facts['train_clips']} clips" in capsys.readouterr().out
-        assert facts["epochs_run"] == 1
-        outcomes[copies] = (run / "valid.csv").read_bytes()
-    assert outcomes[0] != outcomes[1]
+    path = config_of(tmp_path, data, 1, model, TELEPHONE)
+    train.main(["--config", str(path), "--folds", "0"])
+    facts = read_json(Path(load_config(path).run.output) / "fold_0" / "metrics.json")
+    assert f"fitted to {2 * facts['train_clips']} clips" in capsys.readouterr().out
+    assert facts["epochs_run"] == 1
+    assert facts["scores"]["n"] == facts["valid_clips"]
 
 
 def test_inner_folds_never_part_a_clip_from_its_copies() -> None:
