@@ -1,8 +1,11 @@
 """One thread per process (the tests' networks are tiny, and two threads that wait for each other are slower than one), no tracking."""
 
 import os
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
+# Of its own for each of pytest's processes: two that compile into one cache at once have ended in a crash.
+os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / f"numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
 os.environ["WANDB_MODE"] = "disabled"
 
 import torch

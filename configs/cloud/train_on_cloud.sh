@@ -2,7 +2,8 @@
 # What the task files run on each machine: fetches the run from the bucket, trains this machine's folds, and puts what is new into the bucket
 # every few minutes. A machine that is taken away costs these minutes; where it happens in an upload, at worst the running fold.
 #   CONFIG=configs/wav2vec2_base.yaml bash configs/cloud/train_on_cloud.sh [--section.key value …]
-# SkyPilot says which of how many machines this is; STORE is where the bucket is mounted, FOLDS is cv.n.
+# SkyPilot says which of how many machines this is; STORE is where the bucket is mounted, FOLDS is cv.n:
+# set both where --cv.n is given.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source ./setup_env.sh
@@ -44,7 +45,7 @@ put
 [ "$code" -eq 0 ] || exit "$code"
 [ "$node" -eq 0 ] || exit 0
 
-until [ "$(find "$store/$name" -path '*/fold_*/metrics.json' | wc -l)" -ge "$folds" ]; do
+until [ "$(find "$store/$name" -mindepth 2 -maxdepth 2 -path '*/fold_*/metrics.json' | wc -l)" -ge "$folds" ]; do
     say "waiting for the other machines' folds"
     sleep "$every"
 done

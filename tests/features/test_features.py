@@ -70,6 +70,16 @@ def test_each_librosa_statistic_has_its_name():
     assert found["contrast 6, mean"] == pytest.approx(librosa.feature.spectral_contrast(y=wave, sr=RATE)[6].mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("samples", [1, 511, 2048, 9_000])
+def test_zero_crossings_are_librosas(samples):
+    import librosa
+
+    wave = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
+    wave[::7] = 0
+    wave[3:200] = -0.0
+    np.testing.assert_allclose(librosa_statistics._zero_crossing_rate(wave), librosa.feature.zero_crossing_rate(wave), atol=1e-7)
+
+
 def test_spectral_descriptors_equal_librosas():
     import librosa
 

@@ -209,6 +209,24 @@ def test_stream_answers_each_window_before_the_next_sample_is_read_as_the_timeli
     assert [row["end"] for row in engine.predict_stream(path, 1.0, 0.5)] == expected["end"].tolist()
 
 
+def test_a_stream_of_what_cannot_be_heard_is_told(engine, tmp_path, caplog):
+    (tmp_path / "empty.wav").touch()
+    for name, told in (("none.wav", "no such file"), ("empty.wav", "0 bytes")):
+        with pytest.raises(UserError, match=told):
+            list(engine.predict_stream(tmp_path / name))
+    for blocks in ([np.zeros(1600, np.float32)], [np.zeros((1600, 2), np.int16)], np.zeros(1600, np.int16), b"1", None):
+        with pytest.raises(UserError, match="int16"):
+            list(engine.predict_stream(blocks))
+    whole = write_wav(tmp_path / "cut.wav", tone(3.0))
+    whole.write_bytes(whole.read_bytes()[:60_000])
+    assert list(engine.predict_stream(whole)) and "truncated" in caplog.text
+
+
+def test_what_is_no_text_is_refused(engine):
+    with pytest.raises(UserError, match="None is no text"):
+        engine.predict_texts(["good", None])
+
+
 def test_threads_get_the_answers_that_one_after_the_other_gets(engine, emotions):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -287,8 +305,11 @@ def test_a_model_of_texts_is_no_model_to_hear_with(tmp_path):
     data = make_texts(tmp_path / "texts", texts=48, test_texts=6)
     options = ["--data.root", str(data), "--cv.n", "2", "--run.output", str(tmp_path / "run"), "--tracking.mode", "disabled"]
     train.main(["--config", str(shipped_config("text_ngrams")), *options, "--folds", "0"])
+    engine = create_inference_engine(tmp_path / "run" / "fold_0")
     with pytest.raises(UserError, match="takes text"):
-        create_inference_engine(tmp_path / "run" / "fold_0")
+        engine.predict_batch([write_wav(tmp_path / "x.wav", tone(1.0))])
+    (answer, empty) = engine.predict_texts(["정말 좋아", ""])
+    assert answer["predicted_emotion"] in engine.label_names and empty["status"] == "empty_text"
 
 
 def test_a_hub_name_is_asked_for_at_the_hub(monkeypatch):

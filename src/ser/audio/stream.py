@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,22 @@ from ser.audio.recording import Recording, Unreadable
 from ser.audio.source import Source, open_source
 from ser.audio.status import LARGEST_PEAK
 from ser.audio.worker import READY, silenced_answers
+from ser.runtime.errors import UserError
+
+
+def checked_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks from a microphone as they come. Raises UserError for what isn't int16 (T,): floats within ±1 would pass for silence."""
+    if isinstance(blocks, (bytes, np.ndarray)) or not isinstance(blocks, Iterable):
+        given = f"an array {blocks.shape}" if isinstance(blocks, np.ndarray) else type(blocks).__name__
+        raise UserError(f"given {given}; needed are blocks one after the other, each int16 (samples,) at 16 kHz, or a file's path.")
+    for block in blocks:
+        if not isinstance(block, np.ndarray) or block.dtype != np.int16 or block.ndim != 1:
+            given = f"{block.dtype} {block.shape}" if isinstance(block, np.ndarray) else type(block).__name__
+            raise UserError(
+                f"a block of {given}; needed is int16 (samples,), one channel at 16 kHz. "
+                "Of float32 within -1 and 1: np.round(block.clip(-1, 1) * 32767).astype(np.int16)."
+            )
+        yield block
 
 
 class AudioStream:
@@ -61,6 +77,11 @@ class AudioStream:
         finally:
             process.stdout.close()  # a process still writing ends by that
             process.wait()
+
+    def check_readable(self) -> None:
+        """Raises UserError where the recording couldn't be read at all; known at its end."""
+        if self.status in ("missing", "undecodable"):
+            raise UserError(f"{self.path}: {self.status}: {self.detail}")
 
     def _died(self, code: int) -> None:
         reason = f"nothing decoded within {SECONDS_PER_FILE} s" if code == -signal.SIGALRM else "it crashes the decoder"

@@ -92,6 +92,8 @@ def _extract_all(store: ClipStore, chunks: list[list[int]], source: str) -> Iter
     """The features of each chunk of rows, in order: here where there is one chunk, else in a process per processor."""
     from joblib import Parallel, delayed, parallel_config
 
+    if len(chunks) > 1:  # numba compiles into a cache on disk, which processes that begin at once can break for each other
+        extract_rows(store, chunks[0][:1], source)
     with parallel_config("loky", inner_max_num_threads=1):
         workers = Parallel(n_jobs=-1 if len(chunks) > 1 else 1, return_as="generator")
         yield from workers(delayed(extract_rows)(store, rows, source) for rows in chunks)

@@ -67,7 +67,7 @@ def load_models(model: str | Path, accelerator: Accelerator) -> Iterator[tuple[s
 def check_takes(wanted: Input, model: str | Path, network: Model) -> None:
     """Raise UserError for a model that takes something else than the `wanted`, which is all that can be given."""
     if network.takes != wanted:
-        raise UserError(f"{model} is a {network.kind} model, which takes {network.takes}; here a model of {wanted} is needed.")
+        raise UserError(f"{model} is a model of kind {network.kind}, which takes {network.takes}; here a model of {wanted} is needed.")
 
 
 def as_in_training(network: Model, data: DataConfig) -> DataConfig:

@@ -135,7 +135,7 @@ class Predictor:
         """
         if (samples is None) != (self.takes == "text") or (texts is not None and self.takes == "audio"):
             given = " and ".join([*["audio"] * (samples is not None), *["text"] * (texts is not None)])
-            raise UserError(f"{self.model} is a {self.kind} model, which takes {self.takes}; given {given or 'nothing'}.")
+            raise UserError(f"{self.model} is a model of kind {self.kind}, which takes {self.takes}; given {given or 'nothing'}.")
         store = Store.of_texts(texts) if samples is None else self._heard(samples, speakers, genders, texts)
         rows = np.arange(len(store))
         with self._one_at_a_time:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ser.audio import SAMPLE_RATE, decode_all
-from ser.audio.stream import AudioStream
+from ser.audio.stream import AudioStream, checked_blocks
 from ser.config import DataConfig
 from ser.data.inputs import Input
 from ser.data.labels import display_korean
@@ -25,6 +26,8 @@ from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv, write_json
 from ser.runtime.progress import ProgressBar
 from ser.timeline.windows import Timeline, checked_window, cut_windows, predict_timeline, predict_windows
+
+log = logging.getLogger(__name__)
 
 CLIPS_AT_ONCE = 256  # decoded and in memory together: sorted by length among each other, at most 123 MB of 15 s clips
 
@@ -77,8 +80,14 @@ class InferenceEngine:
         return next(self.stream([path], [speaker], None if text is None else [text]))
 
     def predict_texts(self, texts: str | Iterable[str]) -> list[Prediction]:
-        """Predict texts with a model of texts; an empty one has the status empty_text. Raises UserError for a model that hears."""
-        texts = list(map(tidy, as_list(texts)))
+        """Predict texts with a model of texts; an empty one has the status empty_text.
+
+        Raises UserError for a model that hears, and for what is no text.
+        """
+        texts = as_list(texts)
+        if odd := [text for text in texts if not isinstance(text, str)]:
+            raise UserError(f"{odd[0]!r} is no text; empty cells of a table are given as an empty one: table['text'].fillna('').")
+        texts = list(map(tidy, texts))
         said = [text for text in texts if text]
         answers = iter(self.predictor.probabilities(texts=said))
         return [self._text_prediction(next(answers) if text else None) for text in texts]
@@ -129,14 +138,20 @@ class InferenceEngine:
         """The emotion of each window as soon as its last sample is there, while the rest is still being read or spoken.
 
         source: a file, or blocks of int16 samples at 16 kHz from a microphone. Yields the rows of `Timeline.windows` as dicts, with
-        `latency`: seconds from the window's last sample to the answer. Raises UserError as `predict_timeline` does.
+        `latency`: seconds from the window's last sample to the answer. Raises UserError as `predict_timeline` does, and for blocks of
+        another kind; a file that can't be read raises it too, one that ends early is told.
         """
         window, step = checked_window(self.predictor, window, step)
-        blocks = AudioStream(source) if isinstance(source, (str, Path)) else source
+        file = AudioStream(source) if isinstance(source, (str, Path)) else None
+        blocks = checked_blocks(source) if file is None else file
         for piece in cut_windows(blocks, window, step):
             complete = time.perf_counter()
             row = predict_windows(self.predictor, [piece])[0]
             yield row | {"latency": time.perf_counter() - complete}
+        if file is not None:
+            file.check_readable()
+            if file.status != "ok":
+                log.warning("%s: %s: %s", file.path, file.status, file.detail)
 
     def predict_timeline(self, path: str | Path, window: float | None = None, step: float | None = None) -> Timeline:
         """The emotions along a recording of any length; see `ser.timeline.windows.predict_timeline`."""

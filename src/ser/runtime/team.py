@@ -156,9 +156,8 @@ def ended_processes_are_told() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise Interrupted(
-            f"another process of this training ended ({' '.join(str(error).split())[:200]}). Run the same command again: it goes on "
-            "from the last checkpoint."
-        ) from None
+            "another process of this training ended. Run the same command again: it goes on from the last checkpoint."
+        ) from error
 
 
 def _is_launcher(process: psutil.Process | None) -> bool:
