@@ -76,6 +76,7 @@ def test_network_on_frames_gives_the_same_through_onnx(kind, tmp_path):
 
 
 @needs_exporter
+@pytest.mark.slow
 def test_encoder_with_a_mask_hears_no_padding_through_onnx(tmp_path):
     model = encoder(tmp_path, "wav2vec2-layer", pooling="attentive", layer_weights=True)
     write_onnx(model, tmp_path / "model.onnx")

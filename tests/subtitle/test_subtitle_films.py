@@ -283,6 +283,7 @@ def test_without_a_transcript_speech_is_found_and_named_or_written_down(film, ne
     assert "language: ko" in (tmp_path / "heard" / "film.report.md").read_text()
 
 
+@pytest.mark.slow
 def test_subtitles_go_into_the_film_where_ffmpeg_is_installed(film, network, tmp_path, monkeypatch):
     path, lines, _ = film
     arguments = ("--model", str(network), "--transcript", str(path.with_suffix(".srt")))

@@ -107,6 +107,7 @@ def test_killed_or_stopped_processes_end_the_others_and_the_last_run_ends_in_the
     assert compare(both, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_what_two_began_one_ends(alone, data, tmp_path):
     config = write_config(tmp_path, data)
     processes, deadline = started(2, tmp_path, config), time.monotonic() + 60

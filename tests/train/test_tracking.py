@@ -238,7 +238,7 @@ def test_training_against_a_server_that_never_answers_ends_in_the_same_bytes(
     assert wait_until(lambda: len(offline_runs(tmp_path / "online")) == 3)  # two folds and the summary
 
 
-@pytest.mark.parametrize("key", ["a" * 40, "nonsense"])
+@pytest.mark.parametrize("key", ["a" * 40, pytest.param("nonsense", marks=pytest.mark.slow)])
 def test_wrong_key_ends_offline(tmp_path: Path, refusing_server: str, monkeypatch: pytest.MonkeyPatch, key: str, capsys) -> None:
     monkeypatch.setenv("WANDB_API_KEY", key)
     monkeypatch.setenv("WANDB_BASE_URL", refusing_server)

@@ -63,7 +63,8 @@ def screen(folder: Path) -> str:
     return (folder / "screen.txt").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_process_group_ends_with_a_checkpoint_and_code_75(start, data, tmp_path, number):
     """Ctrl-C and a machine that shuts down reach the loader's workers as well."""
     config = write_tiny_config(tmp_path / "tiny.yaml", data, train=LONG | {"workers": 2})
