@@ -13,12 +13,17 @@ import pytest
 import soundfile
 from sklearn.metrics import confusion_matrix
 
+from ser.config import load_config
+from ser.data.store import ClipStore
+from ser.data.tables import read_dataset
 from ser.report.page.clips import surest_mistakes
 from ser.report.page.content import history_section, make_page
-from ser.report.page.judged import Judged
+from ser.report.page.judged import Judged, run_facts
 from ser.report.page.slices import slices
 from ser.report.page.writing import write_page
+from ser.runtime.files import write_json
 from ser.scoring.metrics import scores
+from tiny import make_tiny_data, write_tiny_config
 
 LABELS = ("angry", "sad", "happy")
 HOSTILE = "</script><script>alert(1)</script><!--"
@@ -116,3 +121,20 @@ def test_a_browser_opens_the_page_without_an_error_and_draws_every_card(page, tm
     assert not re.findall(r"CONSOLE.*", done.stderr)
     assert len(re.findall(r'<article class="card"', done.stdout)) == min(12, len(surest_mistakes(judged_clips()))) + 12
     assert len(re.findall(r"<audio [^>]*src=\"data:audio", done.stdout)) >= 12
+
+
+def test_other_clips_under_the_same_ids_are_not_taken_for_those_of_a_run(tmp_path, capsys):
+    """Every competition counts from TRAIN_0000."""
+    data = make_tiny_data(tmp_path / "data", clips=6, test_clips=2)
+    (tmp_path / "run").mkdir()
+    config = load_config(write_tiny_config(tmp_path / "run" / "config.yaml", data))
+    table = read_dataset(config.data).train
+    hashes = ClipStore.open(table.paths, config.data).report["file_hash"]
+    clips = [{"id": name, "file_hash": found} for name, found in zip(table.ids, hashes, strict=True)]
+    write_json(tmp_path / "run" / "data.json", {"train": clips})
+    assert run_facts(tmp_path / "run").wave(table.ids[0]) is not None
+    other = shutil.copytree(data, tmp_path / "other")
+    wave = next(other.rglob(f"{table.ids[0]}.wav"))
+    wave.write_bytes(next(other.rglob(f"{table.ids[1]}.wav")).read_bytes())
+    facts = run_facts(tmp_path / "run", str(other))
+    assert facts.wave is None and f"holds other clips, e.g. {table.ids[0]}" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from ser.config import DataConfig, load_config
 from ser.data.store import ClipStore
 from ser.data.tables import Table, read_dataset
 from ser.runtime.errors import UserError
+from ser.runtime.files import read_json
 from ser.runtime.progress import say
 
 Wave = Callable[[str], np.ndarray | None]
@@ -104,4 +105,14 @@ def run_facts(folder: str | Path, root: str | None = None, cache: str | None = N
         say(f"warning: {folder}: its clips can't be heard, and nothing is known of them: {error}")
         return NOTHING_KNOWN
     report = ClipStore.open(table.paths, data, "training clips").report if table.paths else None
+    if report is not None and (others := _other_clips(folder, table, report)):
+        say(f"warning: {folder}: its clips can't be heard, and nothing is known of them: {data.root} holds other clips, e.g. {others[0]}")
+        return NOTHING_KNOWN
     return clip_facts(table, data, report)
+
+
+def _other_clips(folder: str | Path, table: Table, report: pd.DataFrame) -> list[str]:
+    """Ids of a run's clips that are lacking in a table, or are other files there: every competition counts from TRAIN_0000."""
+    bytes_of = dict(zip(table.ids, report["file_hash"], strict=True))
+    clips = read_json(Path(folder) / "data.json")["train"]
+    return [clip["id"] for clip in clips if clip.get("file_hash", bytes_of.get(clip["id"], "")) != bytes_of.get(clip["id"])]
