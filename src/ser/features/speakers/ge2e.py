@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ser.audio import SAMPLE_RATE
+from ser.models.pickled import tensors_of
 from ser.runtime.errors import UserError
 
 MELS, SIZE, LAYERS = 40, 256, 3
@@ -61,8 +62,7 @@ class Ge2eNetwork(nn.Module):
 
 @lru_cache(maxsize=1)
 def _network() -> Ge2eNetwork:
-    weights = torch.load(weights_file(), map_location="cpu", weights_only=True)["model_state"]
-    network = Ge2eNetwork()
+    weights, network = tensors_of(weights_file(), "model_state"), Ge2eNetwork()
     network.load_state_dict({name: weights[name] for name in network.state_dict()})
     return network.eval()
 
