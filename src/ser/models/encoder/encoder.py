@@ -148,7 +148,7 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
         hub_config.use_cache = False  # the decoder's business, and at odds with gradient checkpointing
         extractor = whisper_extractor(extractor, whisper_seconds(hub_config, max_seconds))
         _keep_positions(encoder, extractor)
-    elif hub_config.model_type != "wav2vec2-bert":
+    else:
         extractor.return_attention_mask = takes_mask(hub_config)
     frozen = freeze(encoder, config)
     if config.lora_rank is not None:
