@@ -171,3 +171,8 @@ class AugmentConfig:
     impulse: ImpulseConfig = field(default_factory=ImpulseConfig)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     codec: CodecConfig = field(default_factory=CodecConfig)
+
+    @property
+    def active(self) -> list[str]:
+        """The transforms that are on."""
+        return [name for name, transform in vars(self).items() if transform.p > 0]

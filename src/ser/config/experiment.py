@@ -44,15 +44,10 @@ TAKES_TEXT = ("text_encoder", "text_ngrams", "fusion")
 
 def _check_for_texts(config: Config) -> None:
     """What changes sound can't change words."""
-    if active := _transforms(config):
+    if active := config.augment.active:
         raise UserError(f"augment.{active[0]}.p: model.kind {config.model.kind} can't be augmented: set it to 0.")
     if config.train.mixup:
         raise UserError(f"train.mixup: words can't be mixed like sound, and model.kind {config.model.kind} reads them: set it to 0.")
-
-
-def _transforms(config: Config) -> list[str]:
-    """The augmentations that are on."""
-    return [part.name for part in dataclasses.fields(config.augment) if getattr(config.augment, part.name).p > 0]
 
 
 def has_solved_head(config: Config) -> bool:
@@ -63,7 +58,7 @@ def has_solved_head(config: Config) -> bool:
 
 def _check_copies(config: Config) -> None:
     """Copies come from augmentation, and only a model that is fitted in one go learns from them."""
-    copies, active, kind = config.train.augmented_copies, _transforms(config), config.model.kind
+    copies, active, kind = config.train.augmented_copies, config.augment.active, config.model.kind
     if copies and kind != "classical" and not (has_solved_head(config) and not config.train.mixup):
         raise UserError(
             f"train.augmented_copies: given {copies}, but this model isn't fitted in one go. Networks trained by epochs hear each clip "

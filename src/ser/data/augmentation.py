@@ -35,7 +35,7 @@ class Augmenter:
 
     def __init__(self, config: AugmentConfig, cache: str = DataConfig.cache) -> None:
         self.config, self.cache = config, cache
-        self.active = is_active(config)
+        self.active = bool(config.active)
         if config.room.p > 0 and importlib.util.find_spec("pyroomacoustics") is None:
             raise UserError(
                 f"augment.room.p is {config.room.p}, but the package pyroomacoustics is not installed. "
@@ -73,11 +73,6 @@ class Augmenter:
         import audiomentations
 
         return audiomentations.Compose(_transforms(self.config, self._sounds))
-
-
-def is_active(config: AugmentConfig) -> bool:
-    """Whether any transform has a probability."""
-    return any(transform.p > 0 for transform in vars(config).values())
 
 
 def _transforms(config: AugmentConfig, sounds: Mapping[str, ClipStore]) -> list:

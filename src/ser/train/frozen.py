@@ -9,7 +9,6 @@ from accelerate.utils import release_memory
 
 from ser.config import Config
 from ser.config.experiment import has_solved_head
-from ser.data.augmentation import is_active
 from ser.data.inputs import Store
 from ser.models.base import FittedModel, SerModel
 from ser.models.registry import build_model, model_class
@@ -96,6 +95,6 @@ def _fusion_on_vectors(run: Experiment, model: SerModel, stopper: Stopper) -> tu
 
 
 def _what_changes_clips(config: Config) -> str | None:
-    if is_active(config.augment) and not config.train.augmented_copies:
+    if config.augment.active and not config.train.augmented_copies:
         return "augment"
     return "train.mixup" if config.train.mixup else None
