@@ -1,10 +1,9 @@
 """The page: what it says about a clip, and in a real browser where gradio, playwright and chromium are there."""
 
-import shutil
-
 import numpy as np
 import pytest
 
+from browser import CHROMIUM
 from checkpoints import LABELS
 from ser.config import FusionConfig, ModelConfig
 from ser.data.inputs import Store
@@ -120,10 +119,10 @@ def test_missing_gradio_is_told(engine, monkeypatch):
         build_page(engine, "x")
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_uploaded_clip_is_answered_in_a_browser(engine, tmp_path):
     pytest.importorskip("gradio")
     sync = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("no chromium")
     from ser.serve.__main__ import build_page
 
     clip = write_wav(tmp_path / "long.wav", tone(12.0))
@@ -131,7 +130,7 @@ def test_uploaded_clip_is_answered_in_a_browser(engine, tmp_path):
     _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         with sync.sync_playwright() as browsers:
-            browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             tab = browser.new_page(viewport={"width": 1000, "height": 1500})
             tab.set_default_timeout(120_000)
             tab.goto(address, wait_until="domcontentloaded")

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from sklearn.metrics import confusion_matrix
 
+from browser import CHROMIUM
 from ser.config import load_config
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset
@@ -106,9 +107,6 @@ def test_the_surest_mistakes_come_first():
     rows = surest_mistakes(judged)
     assert set(rows) == {row for row in range(60) if judged.answers[row] != judged.labels[row]}
     assert list(judged.confidence[rows]) == sorted(judged.confidence[rows], reverse=True)
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
