@@ -31,13 +31,18 @@ def find_clips(folder: Path, wanted: Collection[str]) -> dict[str, Path]:
     return found
 
 
-def read_clip(path: Path, audio_hash: str) -> dict[str, np.ndarray]:
-    """The arrays of one clip by name, from the file that holds it."""
+def read_clips(found: Mapping[str, Path]) -> dict[str, dict[str, np.ndarray]]:
+    """{audio hash: {name: array}} of the clips that `find_clips` found; every file is opened once."""
     from safetensors import safe_open
 
-    with safe_open(path, framework="np") as file:
-        names = [key for key in file.keys() if key.startswith(f"{audio_hash}.")]  # noqa: SIM118 - not a dict
-        return {key.split(".", 1)[1]: file.get_tensor(key) for key in names}
+    clips: dict[str, dict[str, np.ndarray]] = {audio_hash: {} for audio_hash in found}
+    for path in sorted(set(found.values())):
+        with safe_open(path, framework="np") as file:
+            for key in file.keys():  # noqa: SIM118 - not a dict
+                audio_hash, name = key.split(".", 1)
+                if found.get(audio_hash) == path:
+                    clips[audio_hash][name] = file.get_tensor(key)
+    return clips
 
 
 def write_clips(folder: Path, clips: Mapping[str, Mapping[str, np.ndarray]]) -> None:

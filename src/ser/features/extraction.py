@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
+from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clips, write_clips
 from ser.data.store import ClipStore
 from ser.runtime.progress import ProgressBar
 
@@ -68,7 +68,7 @@ def load_features(
 
 
 def _read(folder: Path, wanted: set[str]) -> dict[str, dict[str, np.ndarray]]:
-    return {audio_hash: read_clip(path, audio_hash) for audio_hash, path in find_clips(folder, wanted).items()}
+    return read_clips(find_clips(folder, wanted))
 
 
 def _compute(store: ClipStore, rows: dict[str, int], source: str, folder: Path, after_file: Callable[[], None]) -> None:

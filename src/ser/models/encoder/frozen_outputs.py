@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from ser.data.batches import prediction_batches
-from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
+from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clips, write_clips
 from ser.data.inputs import Store
 from ser.models.base import SerModel
 from ser.models.encoder.encoder import EncoderModel
@@ -40,11 +40,13 @@ class OutputStore:
         self.frames, self.files, self.longest, self.groups = store.frames, files, store.longest, store.groups
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return read_clip(self.files[self.hashes[row]], self.hashes[row])["outputs"].astype(np.float32, copy=False)
+        return self.rows(np.array([row]))[0]
 
     def rows(self, rows: np.ndarray) -> np.ndarray:
         """Outputs of pooling heads, (clips, layers, size)."""
-        return np.stack([self[int(row)] for row in rows])
+        hashes = [self.hashes[row] for row in rows]
+        clips = read_clips({each: self.files[each] for each in hashes})
+        return np.stack([clips[each]["outputs"] for each in hashes]).astype(np.float32, copy=False)
 
 
 class OutputFrontend:

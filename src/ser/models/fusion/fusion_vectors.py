@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clip, write_clips
+from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clips, write_clips
 from ser.data.inputs import Store
 from ser.data.utterance import Utterance, text_hash
 from ser.models.encoder.frozen_outputs import hash_encoder
@@ -78,4 +78,5 @@ def _encoded(
             bar.update(len(part))
             after_file()
     files |= find_clips(folder, [names[text] for text in missing])
-    return {text: read_clip(files[name], name)["vector"] for text, name in names.items()}
+    vectors = read_clips({name: files[name] for name in names.values()})
+    return {text: vectors[name]["vector"] for text, name in names.items()}

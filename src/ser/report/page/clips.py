@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ PER_CELL = 3
 """Clips to hear behind a cell of the confusion matrix, the surest first."""
 MOST_SOUNDS = 220
 """In one page: at about 15 kB a clip it stays well under 10 MB."""
+SOUNDS_AT_ONCE = 4
 
 
 def lists(judged: Judged) -> dict[str, list[int]]:
@@ -60,11 +62,14 @@ def shown_clips(judged: Judged, lists: Iterable[Iterable[int]], check: Callable[
     check: called between clips; may raise.
     """
     rows = list(dict.fromkeys(int(row) for rows in lists for row in rows))
-    clips = {}
-    for place, row in enumerate(rows):
+
+    def sound(row: int) -> dict:
         check()
-        clips[row] = _described(judged, row) | (_sound(judged, row) if place < MOST_SOUNDS else {})
-    return clips
+        return _sound(judged, row)
+
+    with ThreadPoolExecutor(SOUNDS_AT_ONCE) as pool:  # the encoder of mp3 lets other threads run
+        sounds = dict(zip(rows[:MOST_SOUNDS], pool.map(sound, rows[:MOST_SOUNDS]), strict=True))
+    return {row: _described(judged, row) | sounds.get(row, {}) for row in rows}
 
 
 def _described(judged: Judged, row: int) -> dict:
