@@ -9,8 +9,8 @@ SOURCE, PAGE = ROOT / "src" / "ser", ROOT / "docs" / "map.md"
 TITLES = {"__init__": "", "__main__": "\n- the command: "}
 HEAD = """# Which module decides what
 
-A line a module, in its own first sentence. Folders are captioned in the [README](../README.md#where-what-is); [tour.md](tour.md) follows one
-clip through them.
+A line a module, in its own first sentence. Folders are captioned in the [README](../README.md#where-what-is);
+[tour.md](tour.md) follows one clip through them.
 """
 
 
