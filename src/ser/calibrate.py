@@ -6,8 +6,8 @@
 A single fold gets a temperature fitted on the out-of-fold predictions. The mean over folds needs one of its own, since it is less
 noisy than a fold: with labelled clips it is fitted on them; without, it follows from how far the folds differ on the run's test clips,
 whose labels it doesn't need; a run without test clips stays unscaled. The figures after scaling are of clips that chose nothing: each
-fold (each part of the labelled clips, speakers apart where known) is scaled by what the others gave. Where the log loss gains nothing by
-that, there is no scaling.
+fold (each part of the labelled clips, speakers apart where known) is scaled by what the others gave. Where the log loss gains no
+more by that than its standard error, there is no scaling.
 
 Writes calibration.json and calibration.png into the run. From then on prediction and evaluation with the run, its folds or their model
 folders divide the log probabilities by the temperature; which emotion is the likeliest never changes. Delete calibration.json to go back.
@@ -132,7 +132,7 @@ def _leave(run: Run, result: dict) -> None:
 
 
 def _told(figures: dict, temperature: float) -> str:
-    scaling = f"temperature {temperature:.3f}" if figures["gains"] else "unscaled, since scaling gains nothing"
+    scaling = f"temperature {temperature:.3f}" if figures["gains"] else "unscaled, since scaling gains no more than chance could"
     return (
         f"{scaling}; n {figures['n']}, expected calibration error {figures['ece_before']:.3f} before, {figures['ece_after']:.3f} after; "
         f"log loss {figures['log_loss_before']:.3f} before, {figures['log_loss_after']:.3f} after"

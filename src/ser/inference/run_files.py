@@ -47,7 +47,7 @@ def finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> 
         raise UserError(
             f"{folder}: {len(finished)} of {len(wanted)} folds are finished, missing: {', '.join(map(str, missing))}. "
             "Run the same `python -m ser.train` again to finish them"
-            + (", or blend what is there with --allow_missing_folds." if finished else ".")
+            + ("; `python -m ser.ensemble --allow_missing_folds` blends what is there." if finished else ".")
         )
     return finished, missing
 

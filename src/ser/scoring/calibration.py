@@ -13,7 +13,7 @@ import pandas as pd
 
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
-from ser.scoring.metrics import log_loss
+from ser.scoring.metrics import log_loss, log_losses
 
 FILE = "calibration.json"
 BINS = 15  # as in the paper
@@ -90,15 +90,19 @@ def cross_fitted(labels: np.ndarray, probabilities: np.ndarray, parts: np.ndarra
 
 
 def gain(labels: np.ndarray, probabilities: np.ndarray, parts: np.ndarray) -> dict:
-    """Calibration error and log loss before and after, cross-fitted by parts; gains: whether the log loss gets better."""
+    """Calibration error and log loss before and after, cross-fitted by parts.
+
+    gains: whether the log loss gets better by more than the standard error of the difference over clips.
+    """
     after = cross_fitted(labels, probabilities, parts)
+    better = log_losses(labels, probabilities) - log_losses(labels, after)
     figures = {
         "ece_before": expected_calibration_error(labels, probabilities),
         "ece_after": expected_calibration_error(labels, after),
         "log_loss_before": log_loss(labels, probabilities),
         "log_loss_after": log_loss(labels, after),
     }
-    return figures | {"gains": figures["log_loss_after"] < figures["log_loss_before"]}
+    return figures | {"gains": bool(better.mean() > better.std() / np.sqrt(len(better)))}
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> pd.DataFrame:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ser.report.page.judged import Judged
-from ser.scoring.metrics import scores
+from ser.scoring.intervals import share_interval, usable_speakers
+from ser.scoring.metrics import majority_baseline
 
 LEAST_CLIPS = 5
 MOST_GROUPS = 30
@@ -24,8 +25,8 @@ def slices(judged: Judged) -> dict[str, pd.DataFrame]:
     """
     parted = {}
     for title, group_of, order in _partings(judged):
-        rows = [_row(judged, name, np.flatnonzero(group_of == name)) for name in order]
-        rows = [row for row in rows if row["n"] >= LEAST_CLIPS]
+        groups = [(name, np.flatnonzero(group_of == name)) for name in order]
+        rows = [_row(judged, name, clips) for name, clips in groups if len(clips) >= LEAST_CLIPS]
         if len(rows) > 1:
             parted[title] = pd.DataFrame(rows) if title in ("duration", "loudness") else _shortened(pd.DataFrame(rows))
     return parted
@@ -46,9 +47,16 @@ def _partings(judged: Judged) -> Iterator[tuple[str, np.ndarray, list[str]]]:
 
 
 def _row(judged: Judged, name: str, rows: np.ndarray) -> dict:
-    speakers = judged.speakers
-    found = scores(judged.labels[rows], judged.probabilities[rows], None if speakers is None else [speakers[row] for row in rows])
-    return {"group": name, "n": len(rows), **{key: found[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "majority")}}
+    speakers, correct = judged.speakers, judged.answers[rows] == judged.labels[rows]
+    low, high = share_interval(correct, usable_speakers(None if speakers is None else [speakers[row] for row in rows], len(rows)))
+    return {
+        "group": name,
+        "n": len(rows),
+        "accuracy": float(correct.mean()),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "majority": majority_baseline(judged.labels[rows]),
+    }
 
 
 def _shortened(table: pd.DataFrame) -> pd.DataFrame:
