@@ -68,7 +68,7 @@ def shown_commands() -> list[tuple[str, str]]:
             )
             if re.search(r"ser\.[a-z_]+ (-|\S+[./]|[A-Z]{2})", line):
                 found.append((str(path.relative_to(ROOT)), line.removeprefix("ser.")))
-    return list(dict.fromkeys(found))
+    return [(path, line) for line, path in {line: path for path, line in reversed(found)}.items()]  # each once, where it is first
 
 
 def test_every_command_line_of_readme_docs_and_help_texts_parses(monkeypatch):

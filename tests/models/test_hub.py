@@ -112,11 +112,12 @@ def test_an_interrupted_download_is_taken_up_again(hub):
     assert (checkpoint_folder("facebook/tiny") / "model.safetensors").is_file()
 
 
-def test_pickled_weights_are_brought_where_there_are_no_others_and_become_safetensors(hub):
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_pickled_weights_are_brought_where_there_are_no_others_and_become_safetensors(hub, zipped):
     """microsoft/wavlm-large before the bot: what is written are the tensors, under their names."""
     hub.answers.convert = False
     weights = load_file(hub.folder / "model.safetensors")
-    torch.save(weights, hub.folder / "pytorch_model.bin")
+    torch.save(weights, hub.folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     found = load_file(checkpoint_folder("facebook/tiny") / "model.safetensors")
     assert found.keys() == weights.keys()
     assert all(torch.equal(found[name], weights[name]) for name in weights)

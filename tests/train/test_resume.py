@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from soak import EVERYTHING_RANDOM, compare, soak
 
+from checkpoints import make_checkpoint
 from ser.config import load_config
 from ser.runtime.errors import Interrupted, UserError
 from ser.runtime.files import read_json, write_json
@@ -55,6 +56,24 @@ def test_interrupted_run_ends_byte_identical(whole, data, tmp_path, steps, worke
     config = config_of(tmp_path, data, "tiny", workers=workers)
     assert train_in_pieces(config, steps) >= 3
     assert compare(whole, place(config)) == []
+
+
+def test_adapters_go_on_byte_identical(data, tmp_path):
+    folder = make_checkpoint(tmp_path / "base", "whisper")
+    model = {"from_scratch": None, "name": str(folder), "lora_rank": 2, "lora_modules": ["q_proj", "fc1"], "freeze": "feature_encoder"}
+    for name in ("whole", "pieces"):
+        (tmp_path / name).mkdir()
+    configs = {
+        name: load_config(write_tiny_config(tmp_path / name / "tiny.yaml", data, model=model, train={"epochs": 2, "learning_rate": 1e-2}))
+        for name in ("whole", "pieces")
+    }
+    train_fold(open_experiment(configs["whole"]), 0, Stopper())
+    assert train_in_pieces(configs["pieces"], 5) >= 2
+    assert compare(place(configs["whole"]), place(configs["pieces"])) == []
+    trained, was = (load_file(path / "model.safetensors") for path in (place(configs["whole"]) / "outputs/tiny/fold_0/model", folder))
+    same_form = {name: tensor for name, tensor in trained.items() if name in was and tensor.shape == was[name].shape}
+    moved = {name.split(".")[-2] for name, tensor in same_form.items() if not torch.equal(tensor, was[name])}
+    assert moved == {"q_proj", "fc1"}, "the adapters, merged, and nothing else of the encoder"
 
 
 @pytest.mark.slow

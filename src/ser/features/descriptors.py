@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ser.audio import SAMPLE_RATE
+from ser.features.mel import mel_filters
 from ser.features.pitch import HOP, track_pitch
 
 FFT, WINDOW = 1024, 512
 MELS, COEFFICIENTS = 64, 25
 LOWEST_HZ, HIGHEST_HZ = 50, 8000
 BIN_HZ = SAMPLE_RATE / FFT
+LEAST_POWER = 1e-10
+"""Before the logarithm, -100 dB."""
 
 SCALARS = (
     "log2_f0", "hnr_db", "level_db", "centroid", "spread", "rolloff_25", "rolloff_50", "rolloff_75", "rolloff_90", "alpha_ratio",
@@ -44,18 +47,26 @@ class Frames:
 
 def describe(wave: np.ndarray) -> Frames:
     """All descriptors of a wave (samples,) in [-1, 1) at 16 kHz; at least 0.1 s."""
-    import librosa
+    from scipy.fft import dct
 
     wave = np.asarray(wave, np.float64)
-    pitch = track_pitch(wave)
-    stft = librosa.stft(wave, n_fft=FFT, hop_length=HOP, win_length=WINDOW, pad_mode="constant")
-    power = np.ascontiguousarray((stft.real**2 + stft.imag**2).T)
-    filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=MELS, fmin=LOWEST_HZ, fmax=HIGHEST_HZ)
-    mel_db = librosa.power_to_db(power @ filters.T.astype(np.float64), top_db=None)
-    mfcc = librosa.feature.mfcc(S=mel_db.T, n_mfcc=COEFFICIENTS).T
+    pitch, power = track_pitch(wave), _power(wave)
+    mel_db = 10 * np.log10(np.maximum(power @ mel_filters(FFT // 2 + 1, MELS, LOWEST_HZ, HIGHEST_HZ), LEAST_POWER))
+    mfcc = dct(mel_db, norm="ortho")[:, :COEFFICIENTS]
     hnr = 10 * np.log10(pitch.periodicity / (1 - pitch.periodicity))
     columns = [pitch.log2_hz, hnr, pitch.level_db, *_spectral_shape(power), _zero_crossings(wave), *_harmonics(power, pitch.log2_hz)]
     return Frames(np.column_stack(columns), mel_db, mfcc)
+
+
+def _power(wave: np.ndarray) -> np.ndarray:
+    """(T, bins): frames centred on every hop, zeros beyond the ends, a Hann window in the middle of each."""
+    from scipy.fft import rfft
+    from scipy.signal import get_window
+
+    window = np.pad(get_window("hann", WINDOW), (FFT - WINDOW) // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, FFT // 2), FFT)[::HOP]
+    spectra = rfft(frames * window)
+    return spectra.real**2 + spectra.imag**2
 
 
 def _spectral_shape(power: np.ndarray) -> list[np.ndarray]:

@@ -36,11 +36,11 @@ class Source:
 
 
 SOURCES = {
-    "voice": Source("ser.features.own_statistics", "extract", 1, ("functionals", "timbre", "contents")),
+    "voice": Source("ser.features.own_statistics", "extract", 2, ("functionals", "timbre", "contents")),
     "librosa": Source("ser.features.librosa_statistics", "extract", 1, ("librosa",)),
     "egemaps": Source("ser.features.opensmile_sets", "egemaps", 1, ("egemaps",)),
     "compare": Source("ser.features.opensmile_sets", "compare", 1, ("compare",)),
-    "ge2e": Source("ser.features.speakers.ge2e", "extract", 1, ("ge2e",)),
+    "ge2e": Source("ser.features.speakers.ge2e", "extract", 2, ("ge2e",)),
 }
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ser.audio import SAMPLE_RATE
+from ser.features.mel import mel_filters
 
 AMIN = 1e-10
 """Least power before the logarithm, -100 dB."""
@@ -51,14 +51,19 @@ def mfcc(wave: np.ndarray, spectrum: Spectrum, coefficients: int) -> torch.Tenso
     return (_decibels(wave, spectrum) @ _cosines(coefficients, spectrum.mels)).float()
 
 
-def _decibels(wave: np.ndarray, spectrum: Spectrum) -> torch.Tensor:
+def mel_power(wave: np.ndarray, spectrum: Spectrum) -> torch.Tensor:
+    """Wave (T,) -> power of each mel band, float64 (frames, mels)."""
     # In float64, because in float32 the rounding of loud bands shows in quiet ones, and the sums of the DCT at 3e-4.
     wave = torch.as_tensor(np.asarray(wave), dtype=torch.float64)
     window = _window(spectrum.window)
     spectra = torch.stft(wave, spectrum.window, spectrum.hop, window=window, center=True, pad_mode="constant", return_complex=True)
     power = spectra.real.square() + spectra.imag.square()
-    decibels = 10 * torch.log10((_mel_filters(spectrum) @ power).clamp(min=AMIN))
-    return torch.maximum(decibels, decibels.max() - TOP_DB).T
+    return (_mel_filters(spectrum) @ power).T
+
+
+def _decibels(wave: np.ndarray, spectrum: Spectrum) -> torch.Tensor:
+    decibels = 10 * torch.log10(mel_power(wave, spectrum).clamp(min=AMIN))
+    return torch.maximum(decibels, decibels.max() - TOP_DB)
 
 
 @lru_cache(maxsize=8)
@@ -69,18 +74,7 @@ def _window(length: int) -> torch.Tensor:
 @lru_cache(maxsize=8)
 def _mel_filters(spectrum: Spectrum) -> torch.Tensor:
     """(mels, FFT bins)."""
-    from transformers.audio_utils import mel_filter_bank
-
-    filters = mel_filter_bank(
-        num_frequency_bins=spectrum.window // 2 + 1,
-        num_mel_filters=spectrum.mels,
-        min_frequency=0.0,
-        max_frequency=SAMPLE_RATE / 2,
-        sampling_rate=SAMPLE_RATE,
-        norm="slaney",
-        mel_scale="slaney",
-    )
-    return torch.from_numpy(np.ascontiguousarray(filters.T))
+    return torch.from_numpy(np.ascontiguousarray(mel_filters(spectrum.window // 2 + 1, spectrum.mels).T))
 
 
 @lru_cache(maxsize=8)

@@ -25,9 +25,9 @@ ONE_PICKLE = "pytorch_model.bin"
 SAFE = "model.safetensors"
 LONGEST_SECONDS = 1800
 _READ_AND_WRITE = """
-import sys, torch
+import sys, torch, zipfile
 from safetensors.torch import save_file
-state = torch.load(sys.argv[1], map_location="cpu", weights_only=True, mmap=True)
+state = torch.load(sys.argv[1], map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(sys.argv[1]))
 state = state[sys.argv[3]] if len(sys.argv) > 3 else state
 state = {name: value.detach().clone().contiguous() for name, value in state.items() if isinstance(value, torch.Tensor)}
 save_file(state, sys.argv[2], metadata={"format": "pt"})

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ser.audio import SAMPLE_RATE
+from ser.features.spectral import Spectrum, mel_power
 from ser.models.pickled import tensors_of
 from ser.runtime.errors import UserError
 
@@ -78,14 +79,12 @@ def parts(samples: int) -> list[int]:
 @torch.inference_mode()
 def extract(wave: np.ndarray) -> dict[str, np.ndarray]:
     """Wave (samples,) -> ge2e (256,) float32 of length 1: the mean over overlapping parts of 1.6 s."""
-    import librosa
-
     wave = np.asarray(wave, np.float32)
     level = 10 * np.log10(np.square(wave).mean() + 1e-12)
     starts = parts(len(wave))
     wave = wave * 10 ** (max(0.0, LEAST_DBFS - level) / 20)
     wave = np.pad(wave, (0, max(0, (starts[-1] + PARTIAL) * HOP - len(wave))))
-    mel = librosa.feature.melspectrogram(y=wave, sr=SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS).T
-    embedded = _network()(torch.from_numpy(np.stack([mel[start : start + PARTIAL] for start in starts]).astype(np.float32)))
+    mel = mel_power(wave, Spectrum(WINDOW, HOP, MELS)).float()
+    embedded = _network()(torch.stack([mel[start : start + PARTIAL] for start in starts]))
     mean = embedded.mean(0).numpy()
     return {"ge2e": (mean / max(np.linalg.norm(mean), 1e-9)).astype(np.float32)}
