@@ -197,7 +197,7 @@ def test_head_dropout_acts_in_training_only_and_leaves_no_trace_in_the_weights()
     assert torch.allclose(dropped[~zeros], 2 * kept[~zeros])
 
 
-@pytest.mark.parametrize("kind", NAMED)
+@pytest.mark.parametrize("kind", [*NAMED, "ast"])
 def test_spec_augment_does_not_raise_on_a_clip_shorter_than_one_mask(tmp_path, kind):
     """transformers raises below 10 feature frames, which is 0.2 s."""
     folder = make_checkpoint(tmp_path, kind)
@@ -207,14 +207,16 @@ def test_spec_augment_does_not_raise_on_a_clip_shorter_than_one_mask(tmp_path, k
     assert getattr(model.encoder.config, "apply_spec_augment", True)
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2-layer", "whisper"])
+@pytest.mark.parametrize("kind", ["wav2vec2-layer", "whisper", "ast"])
 def test_spec_augment_hides_about_the_share_asked_for_in_training_only(tmp_path, kind):
     folder = make_checkpoint(tmp_path, kind)
     model = build_model(ModelConfig(name=str(folder), mask_time_prob=0.3), LABELS, 3.0)
     batch = training_batch(model, *[3.0] * 40)
-    given = batch.get("input_features", torch.zeros(1)).clone()
+    inputs = "input_features" if kind == "whisper" else "input_values"
+    given = batch[inputs].clone()
     seen = []
-    first = model.encoder.conv1 if kind == "whisper" else model.encoder.encoder
+    first = {"whisper": lambda: model.encoder.conv1, "ast": lambda: model.encoder.embeddings.patch_embeddings}
+    first = first.get(kind, lambda: model.encoder.encoder)()
     first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
 
     def share_hidden(mode):
@@ -224,12 +226,14 @@ def test_spec_augment_hides_about_the_share_asked_for_in_training_only(tmp_path,
             model.train(mode)(**batch)
         if kind == "whisper":
             return (seen[0] == 0).all(dim=1).float().mean()
+        if kind == "ast":
+            return (seen[0] == 0).all(dim=2).float().mean()
         return (seen[0] == model.encoder.masked_spec_embed).all(dim=-1).float().mean()
 
     # Spans overlap, so the share stays a little below the probability.
     assert 0.18 < share_hidden(mode=True) < 0.33
     assert share_hidden(mode=False) == 0
-    assert torch.equal(batch.get("input_features", torch.zeros(1)), given), "the caller's batch must not change"
+    assert torch.equal(batch[inputs], given), "the caller's batch must not change"
 
 
 @pytest.mark.parametrize("kind", NAMED)

@@ -33,7 +33,7 @@ def model_of(tmp_path, kind, pooling="mean", **settings):
     return model
 
 
-@pytest.mark.parametrize("kind", [*MASKED, "whisper"])
+@pytest.mark.parametrize("kind", [*MASKED, "whisper", "ast"])
 def test_a_batch_of_different_lengths_equals_one_by_one(tmp_path, kind, pooling):
     """Fault 5, and fault 10: neither lengths nor neighbours nor their order count."""
     model = model_of(tmp_path, kind, pooling, layer_weights=True)
@@ -99,7 +99,7 @@ def test_longer_clips_are_cut_before_they_are_normalised_and_shorter_than_one_fr
         assert frontend.prepare(Utterance(wave[:length])).shape == (400,)
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2-layer", "wav2vec2-group", "whisper", "w2v-bert"])
+@pytest.mark.parametrize("kind", ["wav2vec2-layer", "wav2vec2-group", "whisper", "w2v-bert", "ast"])
 def test_a_clip_of_a_single_sample_is_predicted_not_a_crash(tmp_path, kind):
     model = model_of(tmp_path, kind)
     for samples in (0, 1, 300):
@@ -146,7 +146,7 @@ def _real(made):
     return made["input_features"][:, : int(made["attention_mask"].sum())]
 
 
-@pytest.mark.parametrize("kind", ["hubert-layer", "whisper", "w2v-bert"])
+@pytest.mark.parametrize("kind", ["hubert-layer", "whisper", "w2v-bert", "ast"])
 def test_frontend_travels_to_loader_workers(tmp_path, kind):
     model = model_of(tmp_path, kind)
     copy = pickle.loads(pickle.dumps(model.frontend))  # noqa: S301

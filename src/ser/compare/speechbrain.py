@@ -19,7 +19,8 @@ from transformers import AutoConfig, AutoModel
 
 from ser.data.labels import canonical, is_emotion
 from ser.models.base import SerModel
-from ser.models.encoder.frontends import Waveform, default_extractor, waveform_frontend
+from ser.models.encoder.extractors import default_extractor
+from ser.models.encoder.frontends import Waveform, waveform_frontend
 from ser.runtime.errors import UserError
 
 MAX_SECONDS = 15.0

@@ -11,7 +11,7 @@ from ser.models.encoder.freezing import transformer
 from ser.models.registry import build_model
 from ser.runtime.errors import UserError
 
-PRE_NORM = ("wav2vec2-layer", "hubert-layer", "wavlm-layer", "whisper", "conformer")
+PRE_NORM = ("ast", "wav2vec2-layer", "hubert-layer", "wavlm-layer", "whisper", "conformer")
 
 
 def build(tmp_path, kind, **settings):
@@ -50,10 +50,11 @@ def test_freeze_none_moves_everything(tmp_path, kind):
     assert {name.rsplit(".", 2)[-2] for name in still} <= {"embed_positions"}
 
 
-@pytest.mark.parametrize("kind", [*NAMED, "sew", "mms", "w2v-bert"])
+@pytest.mark.parametrize("kind", [*NAMED, "sew", "mms", "w2v-bert", "ast"])
 def test_freeze_feature_encoder_keeps_the_convolutions_and_moves_the_rest(tmp_path, kind):
     model = build(tmp_path, kind, freeze="feature_encoder")
-    convolutions = ("encoder.conv1.", "encoder.conv2.", "embed_positions") if kind == "whisper" else ("feature_extractor.",)
+    others = {"whisper": ("encoder.conv1.", "encoder.conv2.", "embed_positions"), "ast": ("patch_embeddings.",)}
+    convolutions = others.get(kind, ("feature_extractor.",))
     still = encoder_names(model) - moved(model)
     assert still == {name for name in encoder_names(model) if any(part in name for part in convolutions)}
     assert still or kind == "w2v-bert", "which has no convolutions: its filter bank is fixed anyway"
@@ -69,13 +70,13 @@ def test_freeze_encoder_moves_the_head_alone(tmp_path, kind, pooling):
     assert changed == {name for name, _ in model.parameter_groups()["head"]}
 
 
-@pytest.mark.parametrize("kind", [*NAMED, "sew", "conformer", "w2v-bert"])
+@pytest.mark.parametrize("kind", [*NAMED, "sew", "conformer", "w2v-bert", "ast"])
 def test_train_last_layers_moves_those_layers_and_the_norm_after_them(tmp_path, kind):
     model = build(tmp_path, kind, train_last_layers=1)
     stack = transformer(model.encoder)
     wanted = {id(parameter) for parameter in stack.layers[-1].parameters()}
     if kind in PRE_NORM:
-        wanted |= {id(parameter) for parameter in stack.layer_norm.parameters()}
+        wanted |= {id(parameter) for parameter in (stack.layernorm if kind == "ast" else stack.layer_norm).parameters()}
     if kind == "sew":  # its frames are stretched again after the layers
         wanted |= {id(parameter) for parameter in stack.upsample.parameters()}
     expected = {name for name, parameter in model.named_parameters() if id(parameter) in wanted} & encoder_names(model)

@@ -62,7 +62,7 @@ def outputs_of(model, store, cache):
 
 @pytest.mark.parametrize("layer_weights", [False, True])
 @pytest.mark.parametrize("pooling", ["mean", "statistics", "attentive"])
-@pytest.mark.parametrize("kind", NAMED)
+@pytest.mark.parametrize("kind", [*NAMED, "ast"])
 def test_head_on_cached_outputs_gives_the_models_own_logits(tmp_path, store, kind, pooling, layer_weights):
     model = model_of(tmp_path, kind, pooling=pooling, layer_weights=layer_weights)
     if layer_weights and pooling != "statistics":  # equal weights would hide a wrong order of the layers

@@ -22,19 +22,12 @@ from ser.audio import SAMPLE_RATE
 from ser.config import ModelConfig
 from ser.data.utterance import Utterance
 from ser.models.base import SerModel, read_card
-from ser.models.encoder.freezing import freeze, has_final_norm, transformer
-from ser.models.encoder.frontends import (
-    LogMel,
-    default_extractor,
-    frontend_of,
-    is_exact_length,
-    read_extractor,
-    takes_mask,
-    whisper_extractor,
-    whisper_seconds,
-)
+from ser.models.encoder.extractors import default_extractor, read_extractor, whisper_extractor, whisper_seconds
+from ser.models.encoder.freezing import final_norm, freeze, transformer
+from ser.models.encoder.frontends import LogMel, frontend_of, longest_seconds
 from ser.models.encoder.heads import AttentiveHead, PooledHead
 from ser.models.encoder.lora import add_adapters, without_adapters
+from ser.models.encoder.masking import AST, is_exact_length, takes_mask
 from ser.models.encoder.reading import encoder_of, hub_network, random_network, read_network
 from ser.models.encoder.regularization import add_layer_drop, set_spec_augment, spec_augment
 from ser.models.encoder.states import hidden_states
@@ -50,7 +43,7 @@ warnings.filterwarnings("ignore", message="Support for mismatched key_padding_ma
 
 MODEL_TYPES = (
     "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "sew", "sew-d", "wav2vec2-conformer",
-    "wav2vec2-bert", "whisper",
+    "wav2vec2-bert", "whisper", AST,
 )  # fmt: skip
 HEAD_FILE = "head.safetensors"
 # Clips for a classifier from elsewhere, which doesn't say how long it may listen.
@@ -72,13 +65,7 @@ class EncoderModel(SerModel):
     ):
         """own_length: whether a Whisper encoder hears clips without silence behind them."""
         config = encoder.config
-        whisper = config.model_type == "whisper"
-        super().__init__(
-            "encoder",
-            label_names,
-            max_seconds=min(max_seconds, extractor.chunk_length) if whisper else max_seconds,
-            exact_length=is_exact_length(config),
-        )
+        super().__init__("encoder", label_names, min(max_seconds, longest_seconds(extractor)), exact_length=is_exact_length(config))
         self.encoder = encoder
         self.head = head
         self.extractor = extractor
@@ -102,7 +89,9 @@ class EncoderModel(SerModel):
     @property
     def opens_in_transformers(self) -> bool:
         """Whether the saved folder is a classifier of transformers, head and all."""
-        return isinstance(self.head, PooledHead) and not self.head.deviation
+        if not isinstance(self.head, PooledHead) or self.head.deviation:
+            return False
+        return self.head.class_tokens_eps is None or not self.head.every_layer  # transformers has no layer weights for AST
 
     def _write(self, folder: Path) -> dict:
         card = {"layer_weights": self.head.every_layer}
@@ -116,7 +105,7 @@ class EncoderModel(SerModel):
             return card | {"head": "mean", "how_to_load": _HOW_TO_LOAD[card.get("own_length", False)]}
         save_file({name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}, folder / HEAD_FILE)
         return card | {
-            "head": "statistics" if isinstance(self.head, PooledHead) else "attentive",
+            "head": "attentive" if isinstance(self.head, AttentiveHead) else "statistics" if self.head.deviation else "layers",
             "how_to_load": f"ser.models.load_model(FOLDER); the encoder alone by transformers, its head is in {HEAD_FILE}",
         }
 
@@ -153,9 +142,8 @@ def build(config: ModelConfig, label_names: tuple[str, ...], max_seconds: float)
     frozen = freeze(encoder, config)
     if config.lora_rank is not None:
         add_adapters(encoder, config.lora_rank, config.lora_modules, config.train_last_layers)
-    if config.layer_weights and has_final_norm(encoder) and hub_config.model_type != "whisper":
-        # The layers are summed before the final norm, which therefore takes no part.
-        encoder.encoder.layer_norm.requires_grad_(False)
+    if config.layer_weights and (norm := final_norm(encoder)) and hub_config.model_type != "whisper":
+        norm.requires_grad_(False)  # the layers are summed before it, so it takes no part
     add_layer_drop(encoder, config.layer_drop)
     if config.gradient_checkpointing:
         encoder.activation_checkpointing_enable({"use_reentrant": False})
@@ -209,7 +197,8 @@ def _head(
     layers = len(transformer(encoder).layers) + 1 if every_layer else None
     if pooling == "attentive":
         return AttentiveHead(encoder.config.hidden_size, labels, layers, dropout)
-    return PooledHead(encoder.config.hidden_size, labels, layers, pooling == "statistics", dropout)
+    eps = encoder.config.layer_norm_eps if encoder.config.model_type == AST else None
+    return PooledHead(encoder.config.hidden_size, labels, layers, pooling == "statistics", dropout, eps)
 
 
 def _try_out(model: EncoderModel) -> None:

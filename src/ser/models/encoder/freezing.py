@@ -31,9 +31,11 @@ def freeze(encoder: nn.Module, config: ModelConfig) -> list[nn.Module]:
 
 
 def feature_encoder(encoder: nn.Module) -> list[nn.Module]:
-    """The convolutions that turn wave or spectrogram into frames; w2v-BERT has none."""
+    """The convolutions that turn wave or spectrogram into frames or patches; w2v-BERT has none."""
     if hasattr(encoder, "feature_extractor"):
         return [encoder.feature_extractor]
+    if hasattr(encoder, "embeddings"):
+        return [encoder.embeddings.patch_embeddings]
     return [encoder.conv1, encoder.conv2] if hasattr(encoder, "conv1") else []
 
 
@@ -42,16 +44,19 @@ def transformer(encoder: nn.Module) -> nn.Module:
     return encoder if hasattr(encoder, "layers") else encoder.encoder
 
 
-def has_final_norm(encoder: nn.Module) -> bool:
-    """Whether `layer_norm` comes after the layers (pre-norm encoders) or before them (post-norm ones)."""
-    return encoder.config.model_type in ("whisper", "wav2vec2-conformer") or getattr(encoder.config, "do_stable_layer_norm", False)
+def final_norm(encoder: nn.Module) -> nn.Module | None:
+    """The norm after the layers of a pre-norm encoder; post-norm ones have theirs before them."""
+    if hasattr(encoder, "layernorm"):
+        return encoder.layernorm
+    after = encoder.config.model_type in ("whisper", "wav2vec2-conformer") or getattr(encoder.config, "do_stable_layer_norm", False)
+    return transformer(encoder).layer_norm if after else None
 
 
 def _before_last_layers(encoder: nn.Module, trained: int) -> list[nn.Module]:
     stack = transformer(encoder)
     if trained > len(stack.layers):
         raise UserError(f"model.train_last_layers: given {trained}; this encoder has {len(stack.layers)} layers.")
-    after = {stack.layers} | ({stack.layer_norm} if has_final_norm(encoder) else set())
+    after = {stack.layers, final_norm(encoder)}
     if hasattr(stack, "upsample"):  # SEW squeezes the frames before its layers
         after.add(stack.upsample)
     before = [module for module in stack.children() if module not in after]

@@ -21,13 +21,17 @@ LAYER_LEAD = 8.0
 class PooledHead(nn.Module):
     """Statistics over a clip's own frames, standardised, and one linear layer."""
 
-    def __init__(self, size: int, labels: int, layers: int | None, deviation: bool, dropout: float = 0.0):
+    def __init__(
+        self, size: int, labels: int, layers: int | None, deviation: bool, dropout: float = 0.0, class_tokens_eps: float | None = None
+    ):
         """size: of a frame. layers: of the hidden states, the input of the first layer among them; None takes the last state alone.
 
         deviation: mean and deviation of each layer, side by side; else means, summed with layer weights where there are several.
+        class_tokens_eps: of encoders that speak through two class tokens (AST): their mean, normalised with this, is what means are.
         """
         super().__init__()
         self.deviation, self.every_layer = deviation, layers is not None
+        self.class_tokens_eps = None if deviation else class_tokens_eps
         self.layer_weights = nn.Parameter(torch.zeros(layers)) if layers and not deviation else None
         features = size if not deviation else 2 * size * (layers - 1 if layers else 1)
         self.register_buffer("mean", torch.zeros(features))
@@ -45,6 +49,9 @@ class PooledHead(nn.Module):
         """What is kept of each clip: (B, layers, features)."""
         if self.deviation and self.every_layer:
             states = states[1:]  # what goes into the first layer knows nothing of its surroundings yet
+        if self.class_tokens_eps is not None:
+            means = [mean_over_time(state[:, :2]) for state in states]
+            return torch.stack([F.layer_norm(mean, mean.shape[-1:], eps=self.class_tokens_eps) for mean in means], dim=1)
         means = [mean_over_time(state, mask) for state in states]
         if self.deviation:
             spread = [deviation_over_time(state, mean, mask) for state, mean in zip(states, means, strict=True)]
@@ -74,12 +81,16 @@ class PooledHead(nn.Module):
     def to_hub(self, network: nn.Module) -> None:
         """Write this head into a hub's classification network: the projector gives the logits, the classifier passes them on."""
         weight = self.classifier.weight / self.scale
-        labels = len(weight)
+        bias, labels = self.classifier.bias - weight @ self.mean, len(weight)
+        if self.class_tokens_eps is not None:
+            network.classifier.dense.weight.copy_(weight)
+            network.classifier.dense.bias.copy_(bias)
+            return
         for layer in (network.projector, network.classifier):
             layer.weight.zero_()
             layer.bias.zero_()
         network.projector.weight[:labels] = weight
-        network.projector.bias[:labels] = self.classifier.bias - weight @ self.mean
+        network.projector.bias[:labels] = bias
         network.classifier.weight[:, :labels] = torch.eye(labels)
         if self.layer_weights is not None:
             network.layer_weights.copy_(self.layer_weights)
@@ -88,6 +99,12 @@ class PooledHead(nn.Module):
     @torch.no_grad()
     def from_hub(cls, network: nn.Module) -> PooledHead:
         """The head of a hub's classification network."""
+        if hasattr(network.classifier, "dense"):
+            norm, dense = network.classifier.layernorm, network.classifier.dense
+            head = cls(dense.in_features, dense.out_features, None, deviation=False, class_tokens_eps=norm.eps)
+            head.classifier.weight.copy_(dense.weight * norm.weight)
+            head.classifier.bias.copy_(dense.bias + dense.weight @ norm.bias)
+            return head
         projector, classifier = network.projector, network.classifier
         weights = network.layer_weights if network.config.use_weighted_layer_sum else None
         head = cls(projector.in_features, classifier.out_features, None if weights is None else len(weights), deviation=False)

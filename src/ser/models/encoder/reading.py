@@ -76,12 +76,16 @@ def hub_network(encoder: PreTrainedModel, head: PooledHead) -> PreTrainedModel:
     """The hub's classification network of this encoder (the same tensors) and this head (translated)."""
     config = encoder.config
     labels, size = head.classifier.out_features, config.hidden_size
-    config.classifier_proj_size = max(config.classifier_proj_size, labels)
+    if head.class_tokens_eps is None:
+        config.classifier_proj_size = max(config.classifier_proj_size, labels)
     with torch.device("meta"):  # everything in it is replaced
         network = transformers.AutoModelForAudioClassification.from_config(config)
     setattr(network, "encoder" if config.model_type == "whisper" else network.base_model_prefix, encoder)
-    network.projector = nn.Linear(size, config.classifier_proj_size)
-    network.classifier = nn.Linear(config.classifier_proj_size, labels)
+    if head.class_tokens_eps is None:
+        network.projector = nn.Linear(size, config.classifier_proj_size)
+        network.classifier = nn.Linear(config.classifier_proj_size, labels)
+    else:
+        network.classifier = type(network.classifier)(config)
     if head.layer_weights is not None:
         network.layer_weights = nn.Parameter(torch.empty_like(head.layer_weights))
     head.to_hub(network.to(encoder.device))

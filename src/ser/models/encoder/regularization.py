@@ -15,6 +15,9 @@ from transformers import PreTrainedConfig, PreTrainedModel, WhisperModel
 
 from ser.config import ModelConfig
 from ser.models.encoder.freezing import transformer
+from ser.models.encoder.masking import AST
+
+_MASK_LENGTH = 10  # as in the other encoders' configs
 
 
 def set_spec_augment(config: PreTrainedConfig, settings: ModelConfig) -> None:
@@ -25,6 +28,8 @@ def set_spec_augment(config: PreTrainedConfig, settings: ModelConfig) -> None:
     # transformers masks at least two spans of 0.2 s whatever the probability: 16 % of a 2.5 s clip.
     config.mask_time_min_masks = 0
     config.mask_feature_min_masks = 0  # WavLM's config lacks it, and its network asks for it
+    for name in ("mask_time_length", "mask_feature_length"):
+        setattr(config, name, getattr(config, name, _MASK_LENGTH))  # AST's config lacks them
     for name in ("layerdrop", "encoder_layerdrop"):
         if hasattr(config, name):
             setattr(config, name, 0.0)
@@ -55,18 +60,18 @@ def spec_augment(encoder: PreTrainedModel, batch: dict[str, torch.Tensor]) -> It
     """Within it, the batch can go through the encoder in training with SpecAugment.
 
     The wave encoders of transformers mask their own frames, but raise when the longest clip of a batch is shorter than
-    one mask (0.2 s): such a batch goes unmasked. Whisper's classifier masks nothing: its spectrogram is masked here, the
-    way WhisperModel does it.
+    one mask (0.2 s): such a batch goes unmasked. Whisper's and AST's classifiers mask nothing: their spectrogram is masked
+    here, the way WhisperModel does it.
     """
     config = encoder.config
     if not encoder.training:
         yield batch
     elif config.model_type == "whisper":
-        if batch["input_features"].shape[-1] < config.mask_time_length:
-            yield batch
-        else:
-            features, real = batch["input_features"].clone(), batch["attention_mask"]
-            yield batch | {"input_features": WhisperModel._mask_input_features(encoder, features, real)}
+        yield batch | {"input_features": _masked(encoder, batch["input_features"], batch["attention_mask"])}
+    elif config.model_type == AST:
+        spectra = batch["input_values"].mT
+        real = torch.arange(spectra.shape[-1], device=spectra.device) < batch["own_frames"][:, None]
+        yield batch | {"input_values": _masked(encoder, spectra, real).mT}
     else:
         filters = batch.get("input_features")
         frames = filters.shape[1] if filters is not None else int(encoder._get_feat_extract_output_lengths(batch["input_values"].shape[-1]))
@@ -76,3 +81,10 @@ def spec_augment(encoder: PreTrainedModel, batch: dict[str, torch.Tensor]) -> It
             yield batch
         finally:
             config.apply_spec_augment = wanted
+
+
+def _masked(encoder: PreTrainedModel, spectra: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Spectrograms (B, mel bins, frames) with spans hidden among the real frames (B, frames)."""
+    if spectra.shape[-1] < encoder.config.mask_time_length:
+        return spectra
+    return WhisperModel._mask_input_features(encoder, spectra.clone(), real.long())

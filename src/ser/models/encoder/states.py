@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel
+from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 
@@ -22,6 +23,9 @@ def hidden_states(
     if isinstance(encoder, WhisperEncoder):
         states, mask = _whisper_states(encoder, batch["input_features"], batch["attention_mask"])
         return (states if every_layer else states[-1:]), mask
+    if isinstance(encoder, ASTModel):
+        outputs = encoder(batch["input_values"], output_hidden_states=every_layer)
+        return (outputs.hidden_states if every_layer else (outputs.last_hidden_state,)), _own_patches(encoder, batch["own_frames"])
     outputs = encoder(**batch, output_hidden_states=every_layer)
     states = outputs.hidden_states if every_layer else (outputs.last_hidden_state,)
     mask = batch.get("attention_mask")
@@ -45,3 +49,10 @@ def _whisper_states(encoder: WhisperEncoder, features: torch.Tensor, real: torch
         states.append(state)
     states[-1] = encoder.layer_norm(states[-1])
     return tuple(states), mask
+
+
+def _own_patches(encoder: ASTModel, own_frames: torch.Tensor) -> torch.Tensor:
+    """(B, two class tokens and the patches, a row of mel bins after the other), true where the clip's own frames (B,) begin a patch."""
+    rows, columns = encoder.embeddings.get_shape(encoder.config)
+    own = torch.arange(columns, device=own_frames.device) * encoder.config.time_stride < own_frames[:, None]
+    return torch.cat([torch.ones_like(own[:, :1]).expand(-1, 2), own.repeat(1, rows)], dim=1)

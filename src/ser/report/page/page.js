@@ -37,7 +37,7 @@ for (const button of buttons) {
     for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
     const [row, column] = button.dataset.cell.split(",").map(Number);
     const rows = data.cells[button.dataset.cell] || [];
-    const title = `${data.names[row]} answered as ${data.names[column]}: ${rows.length} of ${data.counts[row][column]} clips, the surest first`;
+    const title = `${data.names[row]} answered as ${data.names[column]}: ${rows.length} of ${data.counts[row][column]}, the surest first`;
     const cards = element("div", { class: "cards" }, ...rows.map(card));
     shown.replaceChildren(element("h3", {}, title), cards);
   });

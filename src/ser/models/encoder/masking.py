@@ -1,0 +1,30 @@
+"""What padding does to an encoder, by its kind: whether it takes a mask, and whether that makes it deaf to padding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+AST = "audio-spectrogram-transformer"
+
+# Encoders where a masked, padded clip gives the same as the clip alone: one positional convolution over zeroed padding.
+# data2vec-audio stacks five of them with norms between, which let padding leak into the last frames of a clip.
+_MASK_IS_EXACT = {"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "wav2vec2-bert"}
+
+
+def takes_mask(config: PreTrainedConfig) -> bool:
+    """Whether the encoder was pretrained with an attention mask.
+
+    Group norm in the feature encoder normalises over the whole time axis, padding included: those checkpoints saw padding
+    as silence and no mask. See the notes of Wav2Vec2FeatureExtractor in transformers.
+    """
+    return getattr(config, "feat_extract_norm", "layer") == "layer" and config.model_type not in ("whisper", AST)
+
+
+def is_exact_length(config: PreTrainedConfig) -> bool:
+    """Whether padding changes the logits even with the right mask, so that predictions need clips of equal length."""
+    if config.model_type in ("whisper", AST):
+        return False
+    return not (takes_mask(config) and config.model_type in _MASK_IS_EXACT)
