@@ -1,4 +1,4 @@
-"""Decode a file to 16 kHz mono; `status` says in one word whether it can be used."""
+"""Decode the first `max_seconds` of a file to 16 kHz mono; `status` says in one word whether it can be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probabilities from a model, one way for training, prediction and evaluation.
+"""Probabilities from a model, or the mean of a run's folds, one way for training, prediction and evaluation.
 
 A clip's probabilities don't depend on the clips around it: batches are of near-equal length under a mask,
 or of exactly equal length for models that take none.

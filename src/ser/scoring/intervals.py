@@ -1,4 +1,4 @@
-"""95 % intervals of scores, by speaker where speakers are known: a jackknife over speakers with Student's t.
+"""95 % intervals of scores and of differences between models, by speaker where known: a jackknife over speakers with Student's t.
 
 Clips of one speaker aren't independent, so whole speakers are left out, one after another, and how much the score moves says how far it
 can be believed (the cluster jackknife CV3 of MacKinnon, Nielsen, Webb 2023, doi 10.1016/j.jeconom.2022.04.001). Scores between 0 and 1

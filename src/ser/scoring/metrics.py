@@ -1,4 +1,4 @@
-"""Scores of predicted probabilities, the same for training, reports, evaluation and comparisons: scikit-learn's.
+"""Scores of predicted probabilities, and the paired difference of two models, the same everywhere: scikit-learn's.
 
 No accuracy goes without its company: the number of clips, what always answering the commonest label would reach
 (majority), macro-F1, UAR (unweighted average recall) and a 95 % interval, by speaker where speakers are known.

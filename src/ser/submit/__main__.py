@@ -1,4 +1,4 @@
-"""Send a submission to DACON or Kaggle, once, and keep a ledger of what was sent.
+"""Send a submission to DACON or Kaggle, once, and keep a ledger; what was sent already or exceeds the day's limit is refused.
 
     DACON_TOKEN=... python -m ser.submit submissions/base.csv --to dacon --competition 236105 --team NAME
     python -m ser.submit submissions/base.csv --to kaggle --competition speech-emotions --message three-encoders --yes

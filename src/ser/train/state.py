@@ -1,4 +1,4 @@
-"""What a fold is trained on, and how far it has come."""
+"""What a fold is trained on, how far it has come, and the numbers of each step: a loss that isn't finite ends the training here."""
 
 from __future__ import annotations
 
