@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ser.scoring.drift import drift
+from ser.scoring.drift import drift, largest_moves
 
 NAMES = ("level", "length", "pitch")
 
@@ -65,3 +65,11 @@ def test_the_same_clips_give_the_same_answer_and_missing_values_are_taken():
     train, test = rng.normal(size=(20, 3)), rng.normal(size=(20, 3))
     train[0, 0] = np.nan
     assert drift(train, test, NAMES).auc == drift(train, test, NAMES).auc
+
+
+def test_shares_of_two_samples_move_as_the_binomial_says_and_further_where_whole_speakers_are_drawn():
+    answers = np.arange(600) % 2
+    moves = largest_moves(answers, 2, 300, draws=4_000)
+    assert np.quantile(moves, 0.95) == pytest.approx(1.96 * np.sqrt(0.25 * (1 / 600 + 1 / 300)), rel=0.05)
+    of_one_mind = [f"speaker {answer} {number % 20}" for number, answer in enumerate(answers)]
+    assert np.median(largest_moves(answers, 2, 300, of_one_mind)) > 2 * np.median(moves)

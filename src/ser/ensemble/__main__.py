@@ -25,6 +25,7 @@ sample submission, and NAME.json, which says what went in and what it scored.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -60,7 +61,8 @@ def main(argv: list[str]) -> None:
     if not record["test_clips"]:
         rows = f"no test clips to submit: out-of-fold probabilities of {record['oof']['n']} training clips"
     print(f"wrote {output} ({rows}), {output.with_suffix('.json')} and {output.with_suffix('.html')} (open it in a browser)")
-    track_submission(output, given.runs, record["oof"])
+    weights = {Path(run["run"]).name: run["weight"] for run in record["runs"]}
+    track_submission(output, given.runs, {"oof": record["oof"], "method": record["method"], "weights": weights})
 
 
 def summary(record: dict) -> str:

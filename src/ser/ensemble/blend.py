@@ -159,7 +159,7 @@ def _of_seeds(members: Members, number: int) -> dict | None:
 
 
 def error_correlation(oof: np.ndarray, labels: np.ndarray) -> list[list[float | None]]:
-    """(R, R) correlation of being wrong: the lower, the more there is to gain. None for a member that is never (or always) wrong."""
+    """(R, R) correlation of being wrong: low is good among members of like accuracy. None for one that is never (or always) wrong."""
     wrong = (oof.argmax(axis=2) != labels).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = np.corrcoef(wrong).reshape(len(wrong), len(wrong))

@@ -44,16 +44,24 @@ def _about_members(record: Mapping) -> list[Section]:
     scores.insert(0, "group", names)
     chart = interval_chart(pd.concat([scores, pd.DataFrame([record["oof"] | {"group": "the blend"}])]), "accuracy of members and blend")
     table = scores.rename(columns={"group": "run"}).assign(weight=[run["weight"] for run in runs], split=[run["split"] for run in runs])
-    gain = record["gain_over_best_run"]
-    sentences = [
-        f"Against the best run, {record['best_run']}: {100 * gain['difference']:+.1f} points "
-        f"[{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}] (95 % interval, paired)."
-    ] * (len(runs) > 1)
+    sentences = []
+    if len(runs) > 1:
+        if any(run["weight"] is not None for run in runs):
+            weights = ", ".join(f"{name} {run['weight']:.2f}" for name, run in zip(names, runs, strict=True) if run["weight"] is not None)
+            sentences.append(f"Weights: {weights}.")
+        sentences += [
+            f"Against {other}: {100 * gain['difference']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}] "
+            "(95 % interval, paired)."
+            for other, gain in (
+                (f"the best run, {record['best_run']}", record["gain_over_best_run"]),
+                ("the plain mean", record["gain_over_plain_mean"]),
+            )
+        ]
     sections = [Section("Members", sentences, [chart], {"Members": table})]
     if len(runs) > 1:
         correlation = pd.DataFrame(record["error_correlation"], columns=[str(number) for number in range(1, len(runs) + 1)])
         correlation.insert(0, "run", names)
-        sentence = "Correlation of being wrong. The lower, the more there is to gain from blending the two."
+        sentence = "Correlation of being wrong. Of members that are about as good, those with a low one gain most from each other."
         sections.append(Section("Correlation", [sentence], tables={"Correlation of errors": correlation}))
     return sections
 

@@ -19,7 +19,7 @@ from ser.inference.seed_runs import seed_folders
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.scoring.calibration import expected_calibration_error, read_temperature, reliability, run_folder_of
-from ser.scoring.metrics import per_class, scores
+from ser.scoring.metrics import describe, per_class, scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def evaluate(
         ),
         seen=seen,
         warnings=(
-            *_warnings(seen, len(rows), classes, matched),
+            *_warnings(seen, labels, probabilities, speakers, classes, matched),
             *[f"{unclear} clips have votes without a majority: not scored."] * bool(unclear),
         ),
     )
@@ -179,12 +179,25 @@ def seen_in_training(model: str | Path, report: pd.DataFrame) -> np.ndarray:
     return np.array([place is not None for place in places], bool)
 
 
-def _warnings(seen: np.ndarray, clips: int, classes: pd.DataFrame, matched: Matched) -> list[str]:
+def _warnings(
+    seen: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    speakers: list[str | None] | None,
+    classes: pd.DataFrame,
+    matched: Matched,
+) -> list[str]:
     found = []
     if seen.any():
+        new = np.flatnonzero(~seen)
+        of_new = None if speakers is None else [speakers[row] for row in new]
         found.append(
-            f"{int(seen.sum())} of {clips} clips were in this model's training data: their scores say nothing about new clips. "
-            "For clips of the run itself, its out-of-fold report is the honest number."
+            f"{int(seen.sum())} of {len(seen)} clips were in this model's training data: their scores say nothing about new clips. "
+            + (
+                f"The others alone: {describe(scores(labels[new], probabilities[new], of_new))}."
+                if len(new)
+                else "For clips of the run itself, its out-of-fold report is the honest number."
+            )
         )
     if absent := classes.loc[classes["n"] == 0, "label"].tolist():
         present = classes.loc[classes["n"] > 0, "label"].tolist()
@@ -196,7 +209,7 @@ def _warnings(seen: np.ndarray, clips: int, classes: pd.DataFrame, matched: Matc
         )
     if matched.changes:
         changes = ", ".join(f"{old} as {new}" for old, new in matched.changes.items())
-        found.append(f"labels of model and data differ; counted were {changes}.")
+        found.append(f"labels of model and data differ; these were counted as another one: {changes}.")
     return found
 
 

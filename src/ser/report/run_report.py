@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,8 @@ from ser.scoring.intervals import describe_interval
 from ser.scoring.metrics import describe, per_class, scores
 from ser.scoring.suspicions import suspicions
 
+LEAKS_SHOWN = 3
+"""Of each kind, in the report's warnings."""
 FOLD_COLUMNS = ("n", "accuracy", "accuracy_low", "accuracy_high", "majority", "macro_f1", "uar", "log_loss")
 
 
@@ -107,7 +110,11 @@ def _about_transcripts(run: Run) -> list[str]:
 def _leak_warnings(leaks: Sequence[Finding], what: str) -> list[str]:
     """One sentence per kind of equal audio. Speakers in several folds belong to the split and are told with it."""
     counts = Counter(finding.kind for finding in leaks if finding.kind != "speaker_across_folds")
-    return [f"{KINDS[kind].replace('audio', what)}: {count}. The ids are in report.json." for kind, count in counts.items()]
+    told = []
+    for kind, count in counts.items():
+        first = "; ".join(finding.detail for finding in islice((leak for leak in leaks if leak.kind == kind), LEAKS_SHOWN))
+        told.append(f"{KINDS[kind].replace('audio', what)}: {count} ({first}{'; all in report.json' if count > LEAKS_SHOWN else ''}).")
+    return told
 
 
 def _caveats(report: dict) -> list[str]:

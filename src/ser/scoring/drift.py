@@ -58,3 +58,22 @@ def _standard_error(auc: float, positives: int, negatives: int) -> float:
     first, second = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = auc * (1 - auc) + (positives - 1) * (first - auc**2) + (negatives - 1) * (second - auc**2)
     return float(np.sqrt(max(variance, 0.0) / (positives * negatives)))
+
+
+def largest_moves(
+    answers: np.ndarray, n_labels: int, size: int, speakers: Sequence[str | None] | None = None, draws: int = 500, seed: int = 0
+) -> np.ndarray:
+    """(draws,) by how much the share of some label differs at most between two samples of the same recordings, from 0 to 1.
+
+    answers: (N,) labels given. One sample has N clips, the other `size`; both are drawn anew, whole speakers where they are known.
+    """
+    rng = np.random.default_rng(seed)
+    _, of_speaker = np.unique([str(name) for name in speakers] if speakers else np.arange(len(answers)), return_inverse=True)
+    counts = np.zeros((of_speaker.max() + 1, n_labels))
+    np.add.at(counts, (of_speaker, answers), 1)
+
+    def shares(clips: int) -> np.ndarray:
+        drawn = rng.multinomial(max(1, round(clips * len(counts) / len(answers))), np.full(len(counts), 1 / len(counts)), draws) @ counts
+        return drawn / drawn.sum(axis=1, keepdims=True)
+
+    return np.abs(shares(len(answers)) - shares(size)).max(axis=1)

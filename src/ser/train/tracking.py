@@ -152,17 +152,22 @@ def track_run(config: Config, run_folder: str | Path, report: dict) -> None:
 
 
 def track_submission(path: str | Path, run_folders: Sequence[str | Path], summary: dict[str, Any]) -> None:
-    """Log a submission that was made of runs, as the first of them is tracked, without a wait. summary: its out-of-fold scores."""
-    first = Path(run_folders[0])
+    """Log a submission that was made of runs beside the first of them that is tracked, without a wait. summary: what the blend is worth."""
     try:
-        if (first / "config.yaml").is_file():
+        tracked = (folder for folder in map(Path, run_folders) if (folder / "config.yaml").is_file() and _is_tracked(folder))
+        if first := next(tracked, None):
             made_of = [own for folder in run_folders for own in seed_folders(folder) or [folder] if not is_full_fit(own)]
             given = {"submission": str(path), "runs": list(map(str, made_of))}
             tracker = open_tracker(load_config(first / "config.yaml"), first, Path(path).stem, "submission", **given)
             tracker.finish(summary)
+            _say_once(f"the submission's record goes with {first}.")
             _unfinished[:] = [other for other in _unfinished if other is not tracker]  # it ends by itself: nobody waits for it
     except Exception as error:
         _say_once(f"the submission is not tracked ({error}).")
+
+
+def _is_tracked(run_folder: Path) -> bool:
+    return _mode(load_config(run_folder / "config.yaml").tracking.mode) != "disabled"
 
 
 def wait_for_trackers(seconds: float = WAIT_SECONDS) -> None:
@@ -177,7 +182,7 @@ def wait_for_trackers(seconds: float = WAIT_SECONDS) -> None:
         time.sleep(0.05)
     if waiting:
         names = ", ".join(tracker.name for tracker in waiting)
-        _say_once(f"{names} not finished after {seconds:.0f} s, not waiting any longer; `wandb sync` uploads what is missing.")
+        _say_once(f"{names} not finished after {seconds:.0f} s; it goes on by itself. Wait for it before you sync or copy outputs/.")
         _unfinished.clear()
 
 
