@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -23,6 +24,7 @@ import pytest
 from ser.config import Config
 from ser.train import tracking, tracking_process
 from ser.train.tracking import open_tracker, wait_for_trackers
+from ser.train.tracking_summary import artifact_name
 from tiny import make_tiny_data, write_tiny_config
 
 SOURCE = str(Path(tracking.__file__).parents[2])
@@ -438,3 +440,16 @@ def test_mode_is_the_key_then_wandb_mode(key: str, variable: str | None, expecte
     if variable is not None:
         monkeypatch.setenv("WANDB_MODE", variable)
     assert tracking._mode(key) == expected
+
+
+def test_a_mode_that_wandb_does_not_have_is_told_and_left_out(monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "disable")
+    monkeypatch.setattr(tracking, "_said", set())
+    assert tracking._mode("auto") == "auto"
+    assert "WANDB_MODE: given disable; allowed are online, offline and disabled" in "".join(capsys.readouterr())
+
+
+def test_artifacts_have_names_that_wandb_takes_and_two_stay_two():
+    assert artifact_name("mfcc_cnn-fold_0") == "mfcc_cnn-fold_0"
+    korean = [artifact_name(f"{name}-fold_0") for name in ("감정", "실험")]
+    assert len(set(korean)) == 2 and all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) for name in korean)

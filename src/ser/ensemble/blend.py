@@ -45,6 +45,9 @@ def blend_runs(
     if method not in METHODS:
         raise UserError(f"no blending method {method!r}; there are {', '.join(METHODS)}.")
     members = read_members(run_folders, allow_missing_folds)
+    if not members.test_ids and len(members.runs) == 1:
+        alone = members.runs[0].folder
+        raise UserError(f"{alone} has no test clips, so there is nothing to submit. Name a second run to see what a blend scores.")
     label_names = members.runs[0].label_names
     with busy(f"blending by {method}"):
         fitted = _fitted(method, members)

@@ -66,8 +66,6 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
         )
     for run in [*runs[1:], *(full.run for full in full_fits)]:
         _check_same_data(runs[0], run)
-    if not runs[0].test_ids and len(runs) == 1:
-        raise UserError(f"{runs[0].folder} has no test clips, so there is nothing to submit. Name a second run to see what a blend scores.")
 
     common = [name for row, name in enumerate(runs[0].ids) if runs[0].predicted[row]]
     for run in runs[1:]:

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser.config import load_config
-from ser.data.tables import read_dataset
 from ser.ensemble.members import Members
 from ser.report.page.charts import interval_chart
 from ser.report.page.content import Section, make_page
-from ser.report.page.judged import NOTHING_KNOWN, ClipFacts, Judged, clip_facts
+from ser.report.page.judged import NOTHING_KNOWN, ClipFacts, Judged, open_run_facts
 from ser.report.page.writing import write_page
 from ser.runtime.environment import environment
 from ser.runtime.errors import UserError
@@ -72,9 +70,8 @@ def _circumstances(record: Mapping) -> list[tuple[str, object]]:
 
 
 def _facts(members: Members) -> ClipFacts:
-    """What the data folder of a run says of the clips; a blend is made without it where the folder has gone."""
+    """What the data folder of a run says of the clips; a blend is made without it where the folder has gone or holds others."""
     for run in members.runs:
         with suppress(UserError, OSError):
-            data = load_config(run.folder / "config.yaml").data
-            return clip_facts(read_dataset(data).train, data)
+            return open_run_facts(run.folder)
     return NOTHING_KNOWN

@@ -194,7 +194,9 @@ def _mode(mode: str) -> str:
     if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on"):  # as transformers' Trainer reads it
         return "disabled"
     wanted = os.environ.get("WANDB_MODE", "").lower()
-    known = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+    known = {"": mode, "online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+    if wanted not in known:
+        _say_once(f"WANDB_MODE: given {wanted}; allowed are online, offline and disabled. It is left out.")
     return known.get(wanted, mode) if mode == "auto" else mode
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import threading
 import time
@@ -111,7 +112,7 @@ def _open_run(opening: dict[str, Any]) -> Any:
         except Exception as error:
             traceback.print_exc()
             reason = f"online didn't work ({_first_line(error)})"
-    sync = Path(opening["run_folder"]) / "wandb" / "offline-run-*"
+    sync = f"{shlex.quote(opening['run_folder'])}/wandb/offline-run-*"
     _say(f"{reason}, so it is offline; `wandb sync {sync}` uploads later.")
     # An offline run can't be resumed, and two under one id would overwrite each other when they are synced.
     earlier = [f"{opening['id']}-{session}" for session in range(1, opening["session"])]

@@ -5,6 +5,7 @@ Read from the local files by the process that owns W&B, so that none of it costs
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,12 +32,12 @@ def add_files(run: Any, opening: dict[str, Any]) -> None:
     elif opening["job_type"] == "summary":
         run.log(tables_of(folder))
         for fold in sorted(folder.glob("fold_*/metrics.json")):
-            _use(run, f"{group}-{fold.parent.name}:latest")
+            _use(run, f"{artifact_name(f'{group}-{fold.parent.name}')}:latest")
         run.log_artifact(_artifact(f"{group}-oof", "oof", folder, RUN_FILES))
     else:
         place = Path(opening["submission"])
         for other in opening["runs"]:
-            _use(run, f"{group_of(Path(other))}-oof:latest")
+            _use(run, f"{artifact_name(f'{group_of(Path(other))}-oof')}:latest")
         run.log_artifact(_artifact(place.stem, "submission", place.parent, [place.name, f"{place.stem}.json"]))
 
 
@@ -99,10 +100,16 @@ def _player(path: Path | None) -> Any:
     return wandb.Audio(str(path)) if playable else None
 
 
+def artifact_name(name: str) -> str:
+    """The name with W&B's letters alone; where others were in it, with a hash that keeps two such names apart."""
+    allowed = re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100]
+    return allowed if allowed == name else f"{allowed}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
 def _artifact(name: str, kind: str, folder: Path, names: tuple[str, ...] | list[str]) -> Any:
     import wandb
 
-    artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name)[:120], kind, metadata={"data_fingerprint": _fingerprint(folder)})
+    artifact = wandb.Artifact(artifact_name(name), kind, metadata={"data_fingerprint": _fingerprint(folder)})
     for path in (folder / name for name in names):
         if path.is_dir():
             artifact.add_dir(str(path), path.name)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from browser import CHROMIUM
 from ser.config import load_config
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset
+from ser.report.page import clips
+from ser.report.page.charts import interval_chart
 from ser.report.page.clips import surest_mistakes
 from ser.report.page.content import history_section, make_page
 from ser.report.page.judged import Judged, run_facts
@@ -102,6 +105,25 @@ def test_slices_are_the_accuracies_of_their_clips():
     assert found["speaker"]["accuracy"].is_monotonic_increasing
 
 
+def test_quarters_that_round_alike_are_told_apart():
+    judged = judged_clips()
+    close = judged.facts.assign(seconds=np.random.default_rng(1).uniform(1.0, 1.03, 60))
+    table = slices(replace(judged, facts=close))["duration"]
+    assert table["group"].nunique() == 4 and (table["n"] == 15).all()
+
+
+def test_sounds_end_where_the_page_is_full(monkeypatch):
+    monkeypatch.setattr(clips, "MOST_BYTES", 60_000)
+    shown = clips.shown_clips(judged_clips(wave=tone), [range(60)])
+    heard = [row for row, clip in shown.items() if "mp3" in clip]
+    assert len(shown) == 60 and heard == list(range(len(heard))) and 0 < len(heard) < 20
+
+
+def test_a_long_korean_name_stays_within_the_chart():
+    found = slices(judged_clips())["gender"].assign(group="가" * 40)
+    assert "가" * 8 + "…" in interval_chart(found, "x") and "가" * 9 + "…" not in interval_chart(found, "x")
+
+
 def test_the_surest_mistakes_come_first():
     judged = judged_clips()
     rows = surest_mistakes(judged)
@@ -128,11 +150,15 @@ def test_other_clips_under_the_same_ids_are_not_taken_for_those_of_a_run(tmp_pat
     config = load_config(write_tiny_config(tmp_path / "run" / "config.yaml", data))
     table = read_dataset(config.data).train
     hashes = ClipStore.open(table.paths, config.data).report["file_hash"]
-    clips = [{"id": name, "file_hash": found} for name, found in zip(table.ids, hashes, strict=True)]
-    write_json(tmp_path / "run" / "data.json", {"train": clips})
+    known = [{"id": name, "file_hash": found} for name, found in zip(table.ids, hashes, strict=True)]
+    write_json(tmp_path / "run" / "data.json", {"train": known})
     assert run_facts(tmp_path / "run").wave(table.ids[0]) is not None
     other = shutil.copytree(data, tmp_path / "other")
     wave = next(other.rglob(f"{table.ids[0]}.wav"))
     wave.write_bytes(next(other.rglob(f"{table.ids[1]}.wav")).read_bytes())
+    lost = shutil.copytree(data, tmp_path / "lost")
+    next(lost.rglob(f"{table.ids[0]}.wav")).unlink()
+    facts = run_facts(tmp_path / "run", str(lost))
+    assert facts.wave(table.ids[0]) is None and facts.wave(table.ids[1]) is not None, "the others are heard"
     facts = run_facts(tmp_path / "run", str(other))
     assert facts.wave is None and f"holds other clips, e.g. {table.ids[0]}" in capsys.readouterr().out

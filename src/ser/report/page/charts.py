@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from unicodedata import east_asian_width
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ def line_chart(
 ) -> Markup:
     """Lines over 1, 2, 3 …; names that end in `(train)` are dashed, and a fold's two lines have one colour."""
     values = np.concatenate([np.asarray(line, dtype=float) for line in series.values()])
-    values = values[np.isfinite(values)]
+    values = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
     low = float(values.min()) if low is None else low
     high = float(values.max()) if high is None else high
     longest = max(len(line) for line in series.values())
@@ -106,7 +107,9 @@ def _colour_key(name: str) -> str:
 
 
 def _cut(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1] + "…"
+    """No wider than so many Latin letters; those of East Asia are twice as wide."""
+    widths = np.cumsum([2 if east_asian_width(letter) in "WF" else 1 for letter in text])
+    return text if not len(text) or widths[-1] <= letters else text[: int((widths < letters).sum())] + "…"
 
 
 def _svg(label: str, content: str, height: float = HEIGHT) -> Markup:

@@ -15,8 +15,8 @@ SHOWN = 12
 """Clips in each list."""
 PER_CELL = 3
 """Clips to hear behind a cell of the confusion matrix, the surest first."""
-MOST_SOUNDS = 220
-"""In one page: at about 15 kB a clip it stays well under 10 MB."""
+MOST_BYTES = 7_000_000
+"""Of sounds and spectrograms in one page, which stays under 10 MB with them: some 400 clips of four seconds, or a hundred of fifteen."""
 SOUNDS_AT_ONCE = 4
 
 
@@ -57,7 +57,7 @@ def _is_hit(cell: str) -> bool:
 
 
 def shown_clips(judged: Judged, lists: Iterable[Iterable[int]], check: Callable[[], None] = lambda: None) -> dict[int, dict]:
-    """{row: what the page shows of the clip} for the rows of all lists, sounds for the first MOST_SOUNDS of them.
+    """{row: what the page shows of the clip} for the rows of all lists, sounds for the first of them, up to MOST_BYTES.
 
     check: called between clips; may raise.
     """
@@ -67,8 +67,14 @@ def shown_clips(judged: Judged, lists: Iterable[Iterable[int]], check: Callable[
         check()
         return _sound(judged, row)
 
+    sounds, size = {}, 0
     with ThreadPoolExecutor(SOUNDS_AT_ONCE) as pool:  # the encoder of mp3 lets other threads run
-        sounds = dict(zip(rows[:MOST_SOUNDS], pool.map(sound, rows[:MOST_SOUNDS]), strict=True))
+        for start in range(0, len(rows), SOUNDS_AT_ONCE):
+            some = rows[start : start + SOUNDS_AT_ONCE]
+            sounds |= dict(zip(some, pool.map(sound, some), strict=True))
+            size += sum(len(part) for row in some for part in sounds[row].values())
+            if size > MOST_BYTES:
+                break
     return {row: _described(judged, row) | sounds.get(row, {}) for row in rows}
 
 

@@ -54,6 +54,8 @@ def clip_facts(table: Table, data: DataConfig, report: pd.DataFrame | None = Non
     path_of = dict(zip(table.ids, table.paths, strict=True)) if table.paths else {}
 
     def wave(name: str) -> np.ndarray | None:
+        if name not in path_of:
+            return None
         clip = decode(path_of[name], max_seconds=data.max_seconds)
         return to_float(clip.samples) if clip.usable else None
 
@@ -93,26 +95,35 @@ class Judged:
 
 
 def run_facts(folder: str | Path, root: str | None = None, cache: str | None = None) -> ClipFacts:
-    """What the data of a run says of its training clips; nothing where the data has gone.
-
-    root, cache: in place of those in the run's config.yaml, e.g. where the data was moved. Clips that aren't in the cache are decoded.
-    """
+    """What the data of a run says of its training clips; nothing, and a warning, where `open_run_facts` refuses."""
     try:
-        data = load_config(Path(folder) / "config.yaml").data
-        data = replace(data, root=root or data.root, cache=cache or data.cache)
-        table = read_dataset(data).train
+        return open_run_facts(folder, root, cache)
     except (UserError, OSError) as error:
         say(f"warning: {folder}: its clips can't be heard, and nothing is known of them: {error}")
         return NOTHING_KNOWN
+
+
+def open_run_facts(folder: str | Path, root: str | None = None, cache: str | None = None) -> ClipFacts:
+    """What the data of a run says of its training clips. Clips that aren't in the cache are decoded; of lost files there is no sound.
+
+    root, cache: in place of those in the run's config.yaml, e.g. where the data was moved. Raises UserError where the data has gone, or
+    where other clips are in its place.
+    """
+    data = load_config(Path(folder) / "config.yaml").data
+    data = replace(data, root=root or data.root, cache=cache or data.cache)
+    table = read_dataset(data).train
     report = ClipStore.open(table.paths, data, "training clips").report if table.paths else None
     if report is not None and (others := _other_clips(folder, table, report)):
-        say(f"warning: {folder}: its clips can't be heard, and nothing is known of them: {data.root} holds other clips, e.g. {others[0]}")
-        return NOTHING_KNOWN
+        raise UserError(f"{data.root} holds other clips, e.g. {others[0]}.")
     return clip_facts(table, data, report)
 
 
 def _other_clips(folder: str | Path, table: Table, report: pd.DataFrame) -> list[str]:
-    """Ids of a run's clips that are lacking in a table, or are other files there: every competition counts from TRAIN_0000."""
-    bytes_of = dict(zip(table.ids, report["file_hash"], strict=True))
-    clips = read_json(Path(folder) / "data.json")["train"]
-    return [clip["id"] for clip in clips if clip.get("file_hash", bytes_of.get(clip["id"], "")) != bytes_of.get(clip["id"])]
+    """Ids of a run's clips that a table lacks, or that are other files there: every competition counts from TRAIN_0000."""
+    bytes_of = dict(zip(table.ids, report["file_hash"], strict=True))  # empty where there is no file
+
+    def is_another(clip: dict) -> bool:
+        found = bytes_of.get(clip["id"])
+        return found is None or (found != "" and clip.get("file_hash", found) != found)
+
+    return [clip["id"] for clip in read_json(Path(folder) / "data.json")["train"] if is_another(clip)]

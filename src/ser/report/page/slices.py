@@ -14,6 +14,7 @@ from ser.scoring.metrics import majority_baseline
 LEAST_CLIPS = 5
 MOST_GROUPS = 30
 QUARTERS = 4
+MOST_DIGITS = 7
 NUMBERS = (("seconds", "duration", "s"), ("loudness", "loudness", "dB"))
 NAMES = (("gender", "gender"), ("speaker", "speaker"), ("text", "sentence"))
 
@@ -37,7 +38,10 @@ def _partings(judged: Judged) -> Iterator[tuple[str, np.ndarray, list[str]]]:
     for column, title, unit in NUMBERS:
         if (values := judged.fact(column)) is not None and values.nunique() >= QUARTERS:
             parts = pd.qcut(values.astype(float), QUARTERS, duplicates="drop").cat
-            names = [f"{part.left:.1f} to {part.right:.1f} {unit}" for part in parts.categories]
+            for digits in range(1, MOST_DIGITS):
+                names = [f"{part.left:.{digits}f} to {part.right:.{digits}f} {unit}" for part in parts.categories]
+                if len(set(names)) == len(names):
+                    break
             yield title, np.array([*names, None], dtype=object)[parts.codes], names
     for column, title in NAMES:
         values = judged.fact(column)
