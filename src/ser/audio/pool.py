@@ -29,12 +29,16 @@ FILES_PER_WORKER = 32  # a process starts in a fraction of a second, which is ab
 AHEAD = 64  # clips decoded but not yet asked for
 
 
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def decode_all(
     paths: Sequence[str | os.PathLike], min_seconds: float = 0.1, max_seconds: float = 15.0, noise_reduction: bool = False
 ) -> Iterator[Clip]:
     """Yield the clip of each path, in order. Never raises for a bad file, whatever it does to its decoder."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = max(1, min(processors, 32, len(paths) // FILES_PER_WORKER))
+    count = max(1, min(processors(), 32, len(paths) // FILES_PER_WORKER))
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
     workers = [Worker(min_seconds, max_seconds, noise_reduction) for _ in range(count)]
     for worker in workers:

@@ -94,6 +94,9 @@ class RunConfig:
     """Everything random follows from it."""
     seeds: list[NonNegativeInt] = field(default_factory=list)
     """Train once for each of these seeds, on one split (that of run.seed, or cv.seed), into <output>/seed_<s>; short: --seeds 0,1,2."""
+    processes: PositiveInt = 1
+    """So many folds are trained side by side, each in a process of its own with its share of the processors. Of a small network on a CPU
+    a second thread makes next to nothing faster, a second fold does; a large one wants all threads. Of several GPUs each gets its own."""
     checkpoint_minutes: PositiveFloat = 5.0
     """A checkpoint this often; rarer on a disk so slow that writing them would take over 2 % of the time."""
     checkpoint_steps: PositiveInt | None = None

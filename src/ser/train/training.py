@@ -1,4 +1,4 @@
-"""All folds of an experiment, one after the other, and the report on them; of several seeds, all their runs."""
+"""All folds of an experiment, one after the other or side by side, and the report on them; of several seeds, all their runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import distributed
 
 from ser.config import Config
 from ser.data.votes import describe_votes
@@ -21,6 +22,7 @@ from ser.train.experiment import Experiment, open_experiment
 from ser.train.fold import is_finished, train_fold, train_part
 from ser.train.part import full_part, is_whole
 from ser.train.seed_configs import configs_of_seeds, write_group
+from ser.train.side_by_side import train_side_by_side
 from ser.train.signals import Stopper
 from ser.train.tracking import track_run
 
@@ -64,14 +66,7 @@ def _train_run(config: Config, folds: list[int] | None, stopper: Stopper) -> tup
     with stopper.at_once():
         run = open_experiment(config)
     facts = clip_facts(run.train, config.data, run.train_store.report)
-    for fold in folds if folds is not None else range(config.cv.n):
-        if is_finished(run.folder, fold):
-            Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
-            print(f"fold {fold}: finished before, skipped")
-            continue
-        stopper.check()
-        train_fold(run, fold, stopper)
-        print(fold_report(run.folder / f"fold_{fold}"))
+    _train_folds(run, list(range(config.cv.n)) if folds is None else folds, stopper)
     missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]
     if missing:
         after = " and the full fit come" if config.cv.full_fit else " comes"
@@ -91,6 +86,21 @@ def _train_run(config: Config, folds: list[int] | None, stopper: Stopper) -> tup
         + (f"; {full}: a model of all clips, without a score" if full else "")
     )
     return report, facts
+
+
+def _train_folds(run: Experiment, folds: list[int], stopper: Stopper) -> None:
+    """Those that aren't finished yet, one after the other or side by side."""
+    for fold in [fold for fold in folds if is_finished(run.folder, fold)]:
+        Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
+        print(f"fold {fold}: finished before, skipped")
+    waiting = [fold for fold in folds if not is_finished(run.folder, fold)]
+    if min(run.config.run.processes, len(waiting)) > 1 and not distributed.is_initialized():
+        train_side_by_side(run, waiting, stopper)
+        return
+    for fold in waiting:
+        stopper.check()
+        train_fold(run, fold, stopper)
+        print(fold_report(run.folder / f"fold_{fold}"))
 
 
 def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
