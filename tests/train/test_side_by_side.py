@@ -30,13 +30,15 @@ def config_of(folder, data, processes, **sections):
 def test_folds_side_by_side_leave_the_files_of_one_after_the_other(data, tmp_path, capfd):
     configs = [load_config(config_of(tmp_path / f"of_{processes}", data, processes)) for processes in (1, 2)]
     reports = [train(config) for config in configs]
-    assert "2 folds at a time" in capfd.readouterr().out
+    told = capfd.readouterr().out
+    assert "2 folds at a time" in told
     one, two = (tmp_path / f"of_{processes}" / "outputs" / "tiny" for processes in (1, 2))
     names = sorted(path.relative_to(one) for path in one.rglob("*") if path.suffix in (".csv", ".safetensors", ".png"))
     names = [name for name in names if name.name != "timing.csv"]
     assert len(names) > 10
     assert [name for name in names if (one / name).read_bytes() != (two / name).read_bytes()] == []
     assert reports[0]["oof"] == reports[1]["oof"]
+    assert told.count("out-of-fold: ") == 2, "each run's report is made once, by the command itself"
     assert load_config(two / "config.yaml").run.processes == 2, "not what its processes were told"
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,11 +22,12 @@ import torch
 
 import ser
 from ser.audio.pool import processors
-from ser.config.parsing import save_config
+from ser.config.parsing import load_config, save_config
 from ser.report.fold_report import fold_report
-from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError
+from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError, run_command
 from ser.runtime.progress import say
-from ser.train.experiment import Experiment
+from ser.train.experiment import Experiment, open_experiment
+from ser.train.fold import train_fold
 from ser.train.signals import Stopper
 
 POLL_SECONDS = 0.2
@@ -87,7 +89,7 @@ def _begin(fold: int, place: int, config: Path, told: queue.SimpleQueue) -> _Tra
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     environment |= gpu_of(place) | {"SER_STARTED": os.environ.get("SER_STARTED", str(time.time()))}  # a time budget counts from here
-    command = [sys.executable, "-m", "ser.train", "--config", str(config), "--folds", str(fold)]
+    command = [sys.executable, "-m", "ser.train.side_by_side", str(config), str(fold)]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     process = subprocess.Popen(command, **pipes, env=environment, preexec_fn=_end_with_parent)  # noqa: S603 - our own command
     training = _Training(fold, place, process, deque(maxlen=LAST_WORDS))
@@ -133,3 +135,18 @@ def _stop(processes: Sequence[subprocess.Popen]) -> None:
         process.terminate()
     for process in processes:
         process.wait()
+
+
+def _train_one(words: Sequence[str]) -> None:
+    """What each process does: config file and fold -> that fold, and nothing of the run's report."""
+    config = load_config(words[0])
+    torch.set_num_threads(config.train.threads)
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+    with Stopper(config.run.time_budget) as stopper:
+        with stopper.at_once():
+            run = open_experiment(config)
+        train_fold(run, int(words[1]), stopper)
+
+
+if __name__ == "__main__":
+    run_command(_train_one)
