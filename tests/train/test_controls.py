@@ -75,7 +75,7 @@ def test_shuffled_labels_give_chance_and_true_ones_do_not(data, tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["encoder", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mfcc_cnn", "mfcc_lstm_delta")), "classical"]
+    "kind", ["encoder", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mfcc_cnn", "mfcc_lstm_delta", "classical"))]
 )
 def test_the_order_of_the_rows_does_not_matter(data, tmp_path, kind):
     """Sorted by class, as the faulty experiments had it, against mixed: the same folds and the same predictions."""
