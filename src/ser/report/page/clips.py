@@ -16,7 +16,7 @@ SHOWN = 12
 PER_CELL = 3
 """Clips to hear behind a cell of the confusion matrix, the surest first."""
 MOST_BYTES = 7_000_000
-"""Of sounds and spectrograms in one page, which stays under 10 MB with them: some 400 clips of four seconds, or a hundred of fifteen."""
+"""Of sounds and spectrograms in one page, which stays under 10 MB with them: some 250 clips of four seconds, or a hundred of fifteen."""
 SOUNDS_AT_ONCE = 4
 
 
