@@ -127,9 +127,10 @@ def page(engine, tmp_path_factory):
     pytest.importorskip("gradio")
     from ser.serve.__main__ import build_page
 
+    folder = tmp_path_factory.mktemp("gradio")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        page = build_page(engine, "tiny", tmp_path_factory.mktemp("pictures"))
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))  # as the command does it: gradio shows no file from elsewhere
+        page = build_page(engine, "tiny", folder)
         _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
         yield address
         page.close()
