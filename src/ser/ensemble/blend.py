@@ -1,4 +1,4 @@
-"""From run folders to a submission and its record."""
+"""From run folders to a submission and its record, and what is told of a doubtful blend (other folds, unlike members, little gain)."""
 
 from __future__ import annotations
 
