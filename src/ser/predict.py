@@ -89,10 +89,7 @@ def _predict_run(arguments: Namespace, views: list[View], data: DataConfig | Non
     gain = predict_run_again(arguments.model, output, views, data, arguments.batch_size, arguments.precision)
     report = run_report(output)
     print(f"out-of-fold in views: {describe(report['oof'])}")
-    print(
-        f"against {arguments.model} as it is: accuracy {gain['difference']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] "
-        f"(95 % interval, paired), log loss {gain['log_loss']:+.3f}"
-    )
+    print(gain)
     print(f"made {output}: the run's clips in {len(views) + 1} views, oof.csv, report.html (open it in a browser), report.md")
 
 

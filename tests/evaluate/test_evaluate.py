@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from checkpoints import make_classifier
+from ser import predict
 from ser.evaluate import __main__ as evaluate
 from ser.evaluate.evaluation import match_labels
 from ser.runtime.errors import UserError
@@ -95,6 +96,26 @@ def test_the_command_writes_scores_tables_and_pictures(emotions, tmp_path, capsy
     assert set(mistakes["path"]) == set(predictions["path"][true != predicted])
     assert np.sum(report["confusion"]["counts"]) == 17
     assert "95 % interval" in (output / "report.md").read_text() and "majority" in told
+
+
+def test_in_views_the_scores_are_those_that_predict_gives_and_stand_beside_the_clips_as_they_are(emotions, tmp_path, capsys):
+    model, cache = make_classifier(tmp_path / "model", "wav2vec2-layer", ("happy", "sad", "angry", "neutral"), seed=3), tmp_path / "cache"
+    asked = ["--predict.views", "speed:0.7,shift:0.3", "--data.cache", str(cache)]
+    evaluate.main(["--model", str(model), "--data.root", str(emotions), "--output", str(tmp_path / "seen"), *asked])
+    told = capsys.readouterr().out
+    evaluate.main(["--model", str(model), "--data.root", str(emotions), "--output", str(tmp_path / "plain"), "--data.cache", str(cache)])
+    predict.main(["--model", str(model), str(emotions), "--output", str(tmp_path / "views.csv"), *asked])
+    seen, plain, predicted = (pd.read_csv(tmp_path / name) for name in ("seen/predictions.csv", "plain/predictions.csv", "views.csv"))
+    columns = [name for name in predicted if name.startswith("p_")]
+    by_path = predicted.dropna(subset="label").assign(path=lambda rows: rows["path"].map(str)).set_index("path")
+    np.testing.assert_allclose(seen[columns], by_path.loc[seen["path"], columns], rtol=1e-6)
+    report, as_it_is = read_json(tmp_path / "seen" / "report.json"), read_json(tmp_path / "plain" / "report.json")
+    assert report["views"]["views"] == ["speed:0.7", "shift:0.3"] and as_it_is["views"] is None
+    assert report["views"]["difference"] == pytest.approx(report["scores"]["accuracy"] - as_it_is["scores"]["accuracy"])
+    assert report["views"]["log_loss"] == pytest.approx(report["scores"]["log_loss"] - as_it_is["scores"]["log_loss"])
+    assert report["views"]["log_loss"] != 0 and not np.allclose(seen[columns], plain[columns], atol=1e-4)
+    assert "the views speed:0.7, shift:0.3 against the clips as they are alone" in told
+    assert "the views speed:0.7" in (tmp_path / "seen" / "report.md").read_text()
 
 
 def test_clips_of_the_training_data_are_noticed(tmp_path, capsys):

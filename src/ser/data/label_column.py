@@ -12,6 +12,8 @@ from ser.data.csv_input import count, is_missing, shown
 from ser.data.labels import EMOTIONS, canonical, describe_order, is_emotion, label_set
 from ser.runtime.errors import UserError
 
+LABEL_COLUMNS = ("label", "emotion")
+"""What the column of labels may be called."""
 OWN = "own"
 """The label set that is what the data holds."""
 INTEGER = re.compile(r"\s*([+-]?[0-9]{1,9})([.,]0*)?\s*")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ser.data.csv_input import CsvInput, check_ids, is_missing, read_csv_input, shown
-from ser.data.label_column import INTEGER
+from ser.data.label_column import INTEGER, LABEL_COLUMNS
 from ser.data.labels import canonical, is_emotion, korean
 from ser.runtime.errors import UserError
 
@@ -75,7 +75,7 @@ def _spelling(path: Path, labels: Sequence[str], label_names: Sequence[str]) -> 
 def _train_labels(sample: Path) -> list[str]:
     """The labels as the train.csv beside the sample writes them; none where it isn't there."""
     path = sample.with_name("train.csv")
-    cells = read_csv_input(path).column("label", "emotion") if path.is_file() else None
+    cells = read_csv_input(path).column(*LABEL_COLUMNS) if path.is_file() else None
     return [cell.strip() for cell in dict.fromkeys(cells or ()) if not is_missing(cell)]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ser.config import DataConfig
 from ser.data.csv_input import CsvInput, as_text, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
 from ser.data.folders import audio_below, check_every_class_has_clips
-from ser.data.label_column import OWN, read_labels
+from ser.data.label_column import LABEL_COLUMNS, OWN, read_labels
 from ser.data.labels import is_emotion
 from ser.data.paths import is_audio_name, resolve_paths
 from ser.data.sample_submission import Sample, read_sample
@@ -218,7 +218,7 @@ def _with_labels(table: Table, source: CsvInput, config: DataConfig, need_labels
     if vote_columns(source, config.labels):
         votes, label_names = read_votes(source, config.labels)
         return replace(table, labels=votes.labels, votes=votes.shares, clear=votes.clear), label_names
-    cells = source.required("label", "emotion") if need_labels else source.column("label", "emotion")
+    cells = source.required(*LABEL_COLUMNS) if need_labels else source.column(*LABEL_COLUMNS)
     if cells is None or (not need_labels and all(map(is_missing, cells))):
         return table, ()
     labels, label_names = read_labels(cells, config.labels, source.path, [f"row {number}" for number in source.numbers])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ser.data.csv_input import CsvInput, count, is_missing, shown
-from ser.data.label_column import INTEGER, OWN, label_numbers, read_labels
+from ser.data.label_column import INTEGER, LABEL_COLUMNS, OWN, label_numbers, read_labels
 from ser.data.labels import is_emotion
 from ser.runtime.errors import UserError
 
@@ -51,7 +51,7 @@ def read_votes(source: CsvInput, labels: str) -> tuple[Votes, tuple[str, ...]]:
     Raises UserError for votes that are no numbers, a clip without any, and labels that can't be.
     """
     columns, rows = vote_columns(source, labels), [f"row {number}" for number in source.numbers]
-    cells = source.column("label", "emotion")
+    cells = source.column(*LABEL_COLUMNS)
     given = np.zeros(len(rows), bool) if cells is None else np.array([not is_missing(cell) for cell in cells], bool)
     numbers, names = np.zeros(len(rows), np.int64), ()
     if given.any():

@@ -2,6 +2,7 @@
 
     python -m ser.evaluate --model outputs/xlsr_korean_15 --data.root data/emotions --output reports/emotions
     python -m ser.evaluate --model outputs/demo/fold_0 --data.root clips.csv --output reports/clips
+    python -m ser.evaluate --model outputs/demo --data.root clips.csv --predict.views speed:0.95,speed:1.05 --output reports/views
     python -m ser.evaluate --model OWNER/NAME --data.root data/emotions --output reports/hub --mapping LABEL_0=angry,LABEL_1=sad
 
 Writes report.html (a page to look at and listen to), report.md and report.json, confusion.png, classes.png, reliability.png,
@@ -26,20 +27,24 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--model", type=str, required=True, help="Run folder (outputs/X), fold folder, model folder or hub name.")
     parser.add_argument("--output", type=str, required=True, help="Folder for the report; it is made.")
     add_list(parser, "--mapping", "What labels count as, e.g. calm=neutral,LABEL_0=angry; given again, it adds to them.")
+    add_list(parser, "--predict.views", "Views whose predictions are averaged with the clip's own: speed:F, gain:DB, shift:SHARE, crops:N.")
     parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     config, arguments = parse(parser, argv)
+    from ser.data.views import read_views
     from ser.evaluate.evaluation import evaluate
     from ser.evaluate.page import write_evaluation_page
     from ser.evaluate.report import write_evaluation
 
-    mapping, output = read_mapping(arguments.mapping or ""), output_folder(arguments.output)
+    mapping, views, output = read_mapping(arguments.mapping or ""), read_views(arguments.predict.views), output_folder(arguments.output)
     dataset = read_dataset(config.data)
-    found = evaluate(arguments.model, dataset, config.data, mapping, arguments.batch_size, arguments.precision)
+    found = evaluate(arguments.model, dataset, config.data, mapping, arguments.batch_size, arguments.precision, views)
     write_evaluation(found, output)
     write_evaluation_page(found, dataset.train, config.data, output / "report.html")
     print(text_table(found.classes))
     print(f"{describe(found.result)}; expected calibration error {found.result['ece']:.3f}")
+    if found.views:
+        print(found.views)
     for warning in found.warnings:
         print(f"warning: {warning}")
     if found.unusable:

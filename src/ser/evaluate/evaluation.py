@@ -13,9 +13,11 @@ from ser.config import DataConfig
 from ser.data.csv_input import count, read_csv_input, shown
 from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
+from ser.data.views import View
 from ser.inference.prediction import predict_table
 from ser.inference.same_clips import places_in_run
 from ser.inference.seed_runs import seed_folders
+from ser.inference.views import ViewsGain, gain_of_views
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.scoring.calibration import expected_calibration_error, read_temperature, reliability, run_folder_of
@@ -28,7 +30,7 @@ class Evaluation:
 
     clips: by column what was taken of each clip, path where it was heard, text where it was read. result: of `scoring.metrics.scores`,
     and ece. mapping: {label: label it was counted as}, only where they differ. unusable: {"id", "status", "path"} of clips that were not
-    scored. warnings: what keeps the scores from being true.
+    scored. views: None where the clips were heard as they are. warnings: what keeps the scores from being true.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Evaluation:
     mapping: dict[str, str]
     unusable: tuple[dict, ...]
     seen: np.ndarray  # (N,) bool: clips of the model's training data
+    views: ViewsGain | None
     warnings: tuple[str, ...]
 
     @property
@@ -72,14 +75,16 @@ def evaluate(
     mapping: Mapping[str, str] | None = None,
     batch_size: int = 16,
     precision: str = "auto",
+    views: Sequence[View] = (),
 ) -> Evaluation:
     """Predict the labelled clips of a data set and score the answers.
 
-    model: run folder, fold, model folder or hub name. mapping: label -> the label it counts as, before what the registry says.
+    model: run folder, fold, model folder or hub name. mapping: label -> the label it counts as, before what the registry says. views: in
+    which the clips are heard, besides as they are.
     Raises UserError where labels can't be matched or no clip can be used.
     """
     table = dataset.train
-    predicted, store = predict_table(model, table, data, batch_size, precision)
+    predicted, store = predict_table(model, table, data, batch_size, precision, views=views)
     columns = [name for name in predicted.columns if name.startswith("p_")]
     matched = match_labels([name.removeprefix("p_") for name in columns], dataset.label_names, mapping or {})
     rows = np.flatnonzero(store.usable & table.scored)
@@ -88,6 +93,10 @@ def evaluate(
     labels = np.array([matched.names.index(matched.of_data[name]) for name in dataset.label_names])[table.labels[rows]]
     unclear = int((store.usable & ~table.scored).sum())
     probabilities = predicted.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
+    as_they_are = probabilities
+    if views:
+        plain = predict_table(model, table, data, batch_size, precision)[0]
+        as_they_are = plain.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
     paths = list(map(str, table.paths)) or [""] * len(table)
     taken = {} if store.clips is None else {"path": paths}
     taken |= {"text": store.texts} if store.reads else {}
@@ -113,6 +122,7 @@ def evaluate(
             {"id": table.ids[row], "status": store.report["status"][row], "path": paths[row]} for row in np.flatnonzero(~store.usable)
         ),
         seen=seen,
+        views=gain_of_views(views, labels, probabilities, as_they_are, speakers) if views else None,
         warnings=(
             *_warnings(seen, labels, probabilities, speakers, classes, matched),
             *[f"{unclear} clips have votes without a majority: not scored."] * bool(unclear),

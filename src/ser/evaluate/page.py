@@ -26,4 +26,6 @@ def write_evaluation_page(found: Evaluation, table: Table, data: DataConfig, pat
     after = [Section("Made with", tables={name: rows for name, rows in tables.items() if len(rows)} | {"Circumstances": circumstances})]
     title = f"{Path(found.model).name} on {Path(found.data).name}"
     subtitle = f"Evaluation of {found.model} on {found.data}; confidence at temperature {found.temperature:.3f}."
+    if found.views:
+        subtitle += f" Heard in views: {found.views}."
     return write_page(make_page(title, subtitle, judged, found.result, found.warnings, after=after), path)

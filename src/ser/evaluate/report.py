@@ -30,6 +30,7 @@ def write_evaluation(found: Evaluation, folder: str | Path) -> dict:
         "confusion": {"labels": list(found.label_names), "counts": confusion_matrix(found.labels, found.probabilities)},
         "reliability": found.reliability.to_dict("records"),
         "temperature": found.temperature,
+        "views": found.views and {"views": list(found.views.views), **found.views.gain, "log_loss": found.views.log_loss},
         "mapping": found.mapping,
         "unusable": list(found.unusable),
         "mistakes": mistakes.head(MISTAKES_SHOWN).to_dict("records"),
@@ -54,6 +55,7 @@ def as_markdown(found: Evaluation) -> str:
     parts = [
         f"# {found.model} on {found.data}",
         f"{describe(found.result)}; expected calibration error {found.result['ece']:.3f}.",
+        *[f"Heard in views: {found.views}."] * bool(found.views),
         *(f"**Warning:** {line}" for line in found.warnings),
         f"Not scored because unusable: {len(found.unusable)}{_statuses(found.unusable)}."
         + (f" Confidence at temperature {found.temperature:.3f}." if found.temperature != 1 else ""),

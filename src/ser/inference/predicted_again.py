@@ -18,11 +18,12 @@ from ser.data.views import View, needed_seconds
 from ser.inference.opening import as_in_training
 from ser.inference.prediction import predict_views
 from ser.inference.runs import Run, read_probabilities, read_run
+from ser.inference.views import ViewsGain, gain_of_views
 from ser.models.registry import Model, load_model
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, write_csv, write_json
-from ser.scoring.metrics import log_loss, paired_difference, scores
+from ser.scoring.metrics import scores
 
 RECORD = "views.json"
 COPIED = ("history.csv", "history.png", "timing.csv")
@@ -35,10 +36,9 @@ def predict_run_again(
     data: DataConfig | None = None,
     batch_size: int = 16,
     precision: str = "auto",
-) -> dict:
-    """Write `output` as a run folder without models; finished folds stay. Returns the paired difference to the run as it was.
+) -> ViewsGain:
+    """Write `output` as a run folder without models; finished folds stay. Returns what the views brought.
 
-    Beside the accuracy's there is the difference in log_loss.
     data: where the clips are now; by default where they were in training. Raises UserError where the run isn't whole or its clips changed.
     """
     run = read_run(run_folder)
@@ -51,8 +51,7 @@ def predict_run_again(
         stores = stores or _stores(run, network, views, data)
         _predict_fold(run, fold, output, network, stores, views, batch_size, accelerator)
     again = read_run(output)
-    gain = paired_difference(run.labels, again.oof, run.oof, run.speakers)
-    return gain | {"log_loss": log_loss(run.labels, again.oof) - log_loss(run.labels, run.oof)}
+    return gain_of_views(views, run.labels, again.oof, run.oof, run.speakers)
 
 
 def _begin(run: Run, output: Path, views: Sequence[View]) -> None:

@@ -11,15 +11,15 @@ from __future__ import annotations
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from ser.config import build_parser, output_folder, parse
-from ser.make_demo.folder import MARKER, make_demo
+from ser.make_demo.folder import CLIPS, MARKER, TEST_CLIPS, make_demo
 from ser.runtime.errors import run_command
 
 
 def main(argv: list[str]) -> None:
     parser = build_parser("make_demo", __doc__, sections=(), usage="[--output DIR] [--clips N] [--test_clips N] [--seed N]")
     parser.add_argument("--output", type=str, default="input/demo", help="Folder to make; it must not hold other data.")
-    parser.add_argument("--clips", type=PositiveInt, default=600, help="Training clips, at least 6.")
-    parser.add_argument("--test_clips", type=PositiveInt, default=120, help="Test clips; half are spoken by voices that aren't in train.")
+    parser.add_argument("--clips", type=PositiveInt, default=CLIPS, help="Training clips, at least 6.")
+    parser.add_argument("--test_clips", type=PositiveInt, default=TEST_CLIPS, help="Test clips; half by voices that aren't in train.")
     parser.add_argument("--seed", type=NonNegativeInt, default=0, help="Every voice and every clip follows from it.")
     _, given = parse(parser, argv)
     made = make_demo(output_folder(given.output), int(given.clips), int(given.test_clips), int(given.seed))

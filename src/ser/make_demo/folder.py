@@ -1,4 +1,4 @@
-"""The demo folder: who says what, and how it is written whole or not at all."""
+"""The demo folder: how many clips, who says what, and how it is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ser.runtime.progress import ProgressBar
 from ser.runtime.seeds import seed_of
 
 MARKER = "demo.json"
+CLIPS, TEST_CLIPS = 600, 120
 EDITION = 1  # of the voices: a folder made by another edition isn't taken for the same data
 TRAIN_SPEAKERS = tuple(f"S{number:02d}" for number in range(30))
 NEW_SPEAKERS = tuple(f"S{number:02d}" for number in range(30, 40))
 KEPT = {"README.md", ".gitkeep", ".gitignore", ".DS_Store"}  # what a folder without data may hold
 
 
-def make_demo(output: str | Path, clips: int = 600, test_clips: int = 120, seed: int = 0) -> bool:
+def make_demo(output: str | Path, clips: int = CLIPS, test_clips: int = TEST_CLIPS, seed: int = 0) -> bool:
     """Make synthetic data in the competition's form in `output`. Returns False when it is there already.
 
     Half of the test clips are spoken by voices that aren't in train. The folder appears complete or not at all.

@@ -1,4 +1,4 @@
-"""The one way a command says "this cannot be done": a message a person can act on, no traceback."""
+"""The one way a command says "this cannot be done": a message a person can act on, no traceback; and the exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What goes on around training besides training, each thing in its own place. The loop calls every hook of its list in order."""
+"""What goes on around training besides training: when checkpoints are written, history and W&B told, a stop looked for. The loop calls
+every hook of its list in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model of a run: of a fold, or of all training clips. Which clips it learns from, which judge it, and where it goes."""
+"""One model of a run, of a fold or of all training clips: which clips it learns from, which judge it, how many epochs and where it goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that owns W&B: follows a spool file of JSON lines and passes them on.
+"""The process that owns W&B: online or offline, how long an upload may take; it follows a spool file of JSON lines and passes them on.
 
 Started by `tracking`, as `python -m ser.train.tracking_process FILE.jsonl`. The first line says what to open. It ends at
 the `finish` line, or when the training process is gone, and in any case a minute after that. What it prints goes to a log, of
