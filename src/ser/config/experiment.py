@@ -37,6 +37,8 @@ class Config:
         if self.model.kind in TAKES_TEXT:
             _check_for_texts(self)
         _check_copies(self)
+        if self.data.multi_label:
+            _check_multi_label(self)
 
 
 TAKES_TEXT = ("text_encoder", "text_ngrams", "fusion")
@@ -48,6 +50,24 @@ def _check_for_texts(config: Config) -> None:
         raise UserError(f"augment.{active[0]}.p: model.kind {config.model.kind} can't be augmented: set it to 0.")
     if config.train.mixup:
         raise UserError(f"train.mixup: words can't be mixed like sound, and model.kind {config.model.kind} reads them: set it to 0.")
+
+
+MULTI_LABEL_KINDS = ("text_ngrams", "text_encoder")
+_OF_ONE_LABEL = ("train.class_weights", "train.sampler", "train.label_smoothing", "train.focal_gamma", "cv.full_fit", "run.seeds")
+
+
+def _check_multi_label(config: Config) -> None:
+    """What asks for the one label of a clip must not be set where a clip has several."""
+    if config.model.kind not in MULTI_LABEL_KINDS:
+        raise UserError(
+            f"data.multi_label: model.kind {config.model.kind} gives each clip one label; several are given by "
+            f"{' and '.join(MULTI_LABEL_KINDS)}. Choose one of these kinds, or set data.multi_label to false."
+        )
+    for key in _OF_ONE_LABEL:
+        section, name = key.split(".")
+        part = next(part for part in dataclasses.fields(getattr(config, section)) if part.name == name)
+        if (value := getattr(getattr(config, section), name)) != (usual := _default_of(part)):
+            raise UserError(f"{key}: given {value}, which isn't made for several labels a clip (data.multi_label): set it to {usual}.")
 
 
 def has_solved_head(config: Config) -> bool:
