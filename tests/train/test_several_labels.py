@@ -1,5 +1,6 @@
 """Several labels a clip, from the table to the diary: what is trained, what is told, and which commands say that they need one label."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from transformers import pipeline
 
 from ser import calibrate, predict
 from ser.compare_experiments import __main__ as compare_experiments
-from ser.config import TrainConfig, load_config
+from ser.config import ModelConfig, TrainConfig
+from ser.data.inputs import Store
 from ser.diary import __main__ as diary
 from ser.diary.shares import Diary, analyze_diary_percent
 from ser.ensemble import __main__ as ensemble
@@ -20,7 +22,7 @@ from ser.export import __main__ as export
 from ser.inference.prediction import Predictor
 from ser.inference.runs import read_run
 from ser.korean.engine import create_inference_engine
-from ser.models.registry import load_model
+from ser.models.registry import build_model, load_model
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.scoring.thresholds import fit_thresholds
@@ -85,7 +87,7 @@ def test_files_and_report_of_a_run_hold_together(run, data):
     given = np.array([[name in label.split("|") for name in read.label_names] for label in oof["given"]])
     assert report["oof"]["macro_f1"] == pytest.approx(f1_score(truth, given, average="macro"))
     assert report["oof"]["micro_f1"] > report["oof"]["micro_f1_baseline"] + 0.2, "words tell these emotions"
-    assert report["oof"]["without_label"] == (table["label"] == "").sum() == 23
+    assert report["oof"]["without_label"] == (table["label"] == "").sum() == 24
     frequent = [place for place, row in enumerate(report["classes"]) if row["n"] > 2]
     assert np.nanmean([report["classes"][place]["auc"] for place in frequent]) == pytest.approx(
         roc_auc_score(truth[:, frequent], read.oof[:, frequent])
@@ -212,7 +214,7 @@ def test_commands_of_one_label_say_so_of_a_run_of_several(run, network, tmp_path
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda *words: compare_experiments.main([*words]), "experiments are compared by"),
+        (lambda *words: _compare(*words), "experiments are compared by"),
         (lambda *words: _sweep(*words), "a sweep compares"),
     ],
     ids=["compare_experiments", "sweep"],
@@ -223,23 +225,19 @@ def test_comparing_trainings_is_refused_before_any_work(config, tmp_path, call, 
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_a_run_of_one_label_is_no_model_of_several(data, tmp_path):
-    place = _one_label(tmp_path)
-    config = load_config(write_tiny_config(tmp_path / "one.yaml", place, model=NGRAMS))
-    train.main(["--config", str(tmp_path / "one.yaml")])
+def test_a_model_of_one_label_is_none_of_several(data, tmp_path):
+    model = build_model(ModelConfig(kind="text_ngrams"), ("angry", "happy"), 0.0)
+    model.fit(Store.of_texts(["화가 짜증", "행복해 좋아요", "짜증 화가", "좋아요 행복해"]), np.arange(4), np.array([0, 1, 0, 1]), 0)
+    model.save(tmp_path / "model")
+    words = ["--model", str(tmp_path / "model"), "--data.root", str(data / "train.csv"), "--output", str(tmp_path / "e")]
     with pytest.raises(UserError, match="gives each clip one label"):
-        evaluate.main(
-            [
-                "--model",
-                config.run.output,
-                "--data.root",
-                str(data / "train.csv"),
-                "--data.multi_label",
-                "true",
-                "--output",
-                str(tmp_path / "e"),
-            ]
-        )
+        evaluate.main([*words, *SEVERAL])
+
+
+def _compare(config, *words):
+    other = config.replace("ngrams.yaml", "other.yaml")
+    shutil.copy(config, other)
+    compare_experiments.main([config, other, *words])
 
 
 def _sweep(config, *words):

@@ -37,8 +37,6 @@ class Config:
         if self.model.kind in TAKES_TEXT:
             _check_for_texts(self)
         _check_copies(self)
-        if self.data.multi_label:
-            _check_multi_label(self)
 
 
 TAKES_TEXT = ("text_encoder", "text_ngrams", "fusion")
@@ -56,8 +54,10 @@ MULTI_LABEL_KINDS = ("text_ngrams", "text_encoder")
 _OF_ONE_LABEL = ("train.class_weights", "train.sampler", "train.label_smoothing", "train.focal_gamma", "cv.full_fit", "run.seeds")
 
 
-def _check_multi_label(config: Config) -> None:
-    """What asks for the one label of a clip must not be set where a clip has several."""
+def check_multi_label(config: Config) -> None:
+    """Raise UserError where a training asks for the one label of a clip, and clips may have several (data.multi_label)."""
+    if not config.data.multi_label:
+        return
     if config.model.kind not in MULTI_LABEL_KINDS:
         raise UserError(
             f"data.multi_label: model.kind {config.model.kind} gives each clip one label; several are given by "

@@ -12,8 +12,6 @@ Run the same command again after an interruption: finished folds are skipped, th
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ser.config import add_list, build_parser, parse
 from ser.runtime.errors import Interrupted, UserError, run_command
 
@@ -24,7 +22,7 @@ def main(argv: list[str]) -> None:
     add_list(parser, "--seeds", "Train once for each of these seeds, e.g. 0,1,2 (the key run.seeds); the report tells their spread.")
     config, arguments = parse(parser, argv)
     if arguments.seeds is not None:
-        config = replace(config, run=replace(config.run, seeds=chosen_seeds(arguments.seeds)))  # checked once more
+        config.run.seeds = chosen_seeds(arguments.seeds)
     # Not at the top: --help and a wrong word answer before torch is imported.
     from ser.train.helping import leading
     from ser.train.training import train
