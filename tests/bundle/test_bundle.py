@@ -25,6 +25,7 @@ from ser.ensemble.blend import blend_runs
 from ser.ensemble.members import read_members
 from ser.inference.runs import read_run
 from ser.runtime.errors import UserError
+from ser.train.__main__ import main as train
 from ser.train.experiment import open_experiment
 from ser.train.fold import train_fold
 from ser.train.signals import Stopper
@@ -80,6 +81,24 @@ def test_the_notebook_in_a_bundle_writes_the_submission_of_the_ensemble_to_the_b
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "submission.csv").read_bytes() == (tmp_path / "blend.csv").read_bytes()
     assert len(set(pd.read_csv(tmp_path / "submission.csv")["label"])) > 1
+
+
+def test_seeds_and_a_model_of_all_clips_are_bundled_as_the_ensemble_counts_them(place, tmp_path):
+    small = {"kind": "mfcc_cnn", "from_scratch": None, "freeze": "feature_encoder", "mfcc_cnn": {"channels": [4, 4]}}
+    path = write_tiny_config(tmp_path / "seeds.yaml", place / "data", model=small, cv={"n": 2, "full_fit": True}, train={"epochs": 1})
+    train(["--config", str(path), "--seeds", "3,5"])
+    run = tmp_path / "outputs" / "seeds"
+    named = [run, run / "seed_5" / "full_fit", runs_of(place)[1]]
+    blend_runs(named, tmp_path / "blend.csv", "gmean")
+    main([*map(str, named), "--method", "gmean", "--output", str(tmp_path / "bundle"), "--estimate", "0"])
+    content = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    assert [len(models) for member in content["members"] for models in member["runs"].values()] == [2, 2, 2, 1]
+    output = tmp_path / "submission.csv"
+    predict(["--data", str(place / "data"), "--output", str(output)], tmp_path / "bundle", time.perf_counter())
+    assert output.read_bytes() == (tmp_path / "blend.csv").read_bytes()
+    with pytest.raises(UserError, match="weighted learns from out-of-fold predictions"):
+        main([*map(str, named), "--method", "weighted", "--output", str(tmp_path / "refused"), "--estimate", "0"])
+    assert not (tmp_path / "refused").exists()
 
 
 def test_an_encoder_that_all_folds_share_is_there_once(place):

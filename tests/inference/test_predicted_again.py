@@ -9,7 +9,8 @@ import pytest
 from ser import predict
 from ser.data.inputs import Store
 from ser.data.views import read_views, view_of
-from ser.inference.prediction import predict_probabilities, predict_views
+from ser.inference.forward import predict_probabilities
+from ser.inference.prediction import predict_views
 from ser.inference.runs import read_run
 from ser.inference.views import mean_over_views
 from ser.models.registry import load_model

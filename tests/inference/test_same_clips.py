@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from runs import edit_json
+from ser import predict
 from ser.compare.adapters import open_candidate
 from ser.compare.candidates import read_candidates
 from ser.compare.labelled import read_labelled
@@ -99,6 +100,13 @@ def test_runs_made_before_files_were_hashed_are_read_and_know_their_clips_by_the
     blend_runs([whole, place / "whole"], tmp_path / "mixed.csv")
     with pytest.raises(UserError, match="different data"):
         blend_runs([whole, cut], tmp_path / "other.csv")
+
+
+def test_predictions_of_single_files_share_one_folder_of_clips(place, tmp_path):
+    for path in sorted((place / "data" / "train").glob("*.wav"))[:3]:
+        predict.main(["--model", str(place / "whole"), str(path), "--data.cache", str(tmp_path / "cache")])
+    left = [path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()]
+    assert sorted({*left, "file_hashes.csv"}) == ["clips", "file_hashes.csv"] and left.count("clips") == 1
 
 
 def test_a_changed_clip_ends_a_run_that_goes_on(place, tmp_path):

@@ -17,7 +17,7 @@ from ser.data.batches import PreparedClips, load_batches
 from ser.data.inputs import Store
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset
-from ser.inference.prediction import predict_probabilities
+from ser.inference.forward import predict_probabilities
 from ser.models.encoder.frozen_outputs import FrozenHead, cached_outputs, outputs_folder
 from ser.models.registry import build_model
 from ser.runtime.device import make_accelerator

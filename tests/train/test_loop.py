@@ -123,6 +123,19 @@ def test_early_stopping_counts_epochs_without_improvement(data, tmp_path):
     assert read_json(folder / "metrics.json")["epoch"] == 1
 
 
+def test_the_chance_a_fold_writes_down_is_that_of_its_sampler(data, tmp_path):
+    """The balanced one draws every label equally often, so the commonest label of uneven data is no chance there."""
+    uneven = tmp_path / "uneven"
+    shutil.copytree(data, uneven)
+    table = pd.read_csv(uneven / "train.csv")
+    table[(table["label"] == 0) | (np.arange(len(table)) % 2 == 0)].to_csv(uneven / "train.csv", index=False)
+    fold = trained(tmp_path, uneven, "balanced", train={"epochs": 1, "sampler": "balanced"}, cv={"split": "stratified"})
+    folds = pd.read_csv(fold.parent / "folds.csv").merge(table, on="id")
+    shares = folds.loc[folds["fold"] != 0, "label"].value_counts(normalize=True)
+    assert shares.max() > 0.2
+    assert read_json(fold / "metrics.json")["chance"] == pytest.approx(1 / len(shares)) == pytest.approx(1 / 6)
+
+
 def test_bfloat16_trains_on_this_machine(data, tmp_path):
     folder = trained(tmp_path, data, "bf16", ["--train.precision", "bf16", "--train.epochs", "1"])
     assert np.isfinite(pd.read_csv(folder / "history.csv")["train_loss"]).all()

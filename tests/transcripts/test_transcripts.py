@@ -6,16 +6,14 @@ import socket
 import numpy as np
 import pytest
 
-from ser.config import DataConfig, SpeechConfig
+from ser.config import SpeechConfig
 from ser.data.csv_input import read_transcripts
-from ser.data.store import ClipStore
 from ser.make_demo.synthesis import speak
 from ser.make_demo.voices import make_speaker
 from ser.runtime.errors import UserError
-from ser.transcripts import Dropped, Segment, Word, read_transcript, transcribe
+from ser.transcripts import Dropped, Segment, Word, read_transcript
 from ser.transcripts.inventions import drop_invented
 from ser.transcripts.whisper import Transcriber
-from sounds import write_wav
 from whisper import convert, write_checkpoint
 
 SECOND = 16_000
@@ -176,27 +174,28 @@ def test_whisper_hears_the_speech_alone_and_the_same_every_time(model, tmp_path,
 
 def test_a_transcript_is_cached_by_audio_model_and_options(model, tmp_path, monkeypatch):
     config = SpeechConfig(cache=str(tmp_path / "cache"), beam_size=1)
-    for sentence, folder in enumerate("ab"):
-        (tmp_path / folder).mkdir()
-        write_wav(tmp_path / folder / "same.wav", voice(sentence))
-    paths = [tmp_path / folder / "same.wav" for folder in "ab"]
-    store = ClipStore.open(paths, DataConfig(cache=str(tmp_path / "cache")))
-    first = transcribe(store, [0, 1], str(model), config)
+    clips = [voice(0), voice(1)]
+
+    def transcribe(clips, model, config):
+        with_model = Transcriber(str(model), config)
+        return [with_model.transcribe(clip) for clip in clips]
+
+    first = transcribe(clips, model, config)
     files = sorted((tmp_path / "cache" / "transcripts").rglob("*.json"))
-    assert len(files) == 2, "two files of one name are two clips"
+    assert len(files) == 2
 
     monkeypatch.setattr(Transcriber, "_load", lambda self: pytest.fail("the model was loaded although all is known"))
-    assert transcribe(store, [1, 0], str(model), config) == first[::-1]
+    assert transcribe(clips[::-1], model, config) == first[::-1]
     files[0].write_text('{"segments": [{"start": 0}]}')
     with pytest.raises(pytest.fail.Exception, match="model was loaded"):
-        transcribe(store, [0, 1], str(model), config)
+        transcribe(clips, model, config)
     with pytest.raises(pytest.fail.Exception, match="model was loaded"):
-        transcribe(store, [0, 1], str(model), SpeechConfig(cache=config.cache, beam_size=2))
+        transcribe(clips, model, SpeechConfig(cache=config.cache, beam_size=2))
     other = shutil.copytree(model, tmp_path / "other")
     card = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(card | {"note": "another model"}))
     with pytest.raises(pytest.fail.Exception, match="model was loaded"):
-        transcribe(store, [0, 1], str(other), config)
+        transcribe(clips, other, config)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.bin", "tokenizer.json", "preprocessor_config.json", "vocabulary.json"])

@@ -28,8 +28,8 @@ CODECS = {
     "telephone": Codec("wav", "pcm_alaw", "s16", 8_000),
 }
 """The codecs by the names that users give them. telephone: G.711, A-law, 8 kHz."""
-LOWEST_KBPS, HIGHEST_KBPS = 24, 320
-"""Bit rates that FFmpeg takes for mono of each of them; Opus gives no more than 256. G.711 has 64, whatever is asked for."""
+HIGHEST_KBPS = 320
+"""FFmpeg takes 24 to 320 for mono of each of them; Opus gives no more than 256. G.711 has 64, whatever is asked for."""
 
 AFTER = SAMPLE_RATE // 10
 """Samples of silence behind a clip while it is encoded: of one shorter than the encoder's delay nothing would come back."""

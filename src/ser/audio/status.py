@@ -26,7 +26,6 @@ STATUSES = (
     "ok",
 )
 UNUSABLE = frozenset({"missing", "undecodable", "truncated", "non_finite", "out_of_scale", "too_short", "silent"})
-NOTES = ("wrong_extension", "several_tracks")  # said about a file, without being its status
 # Peak after removing the mean. The room noise of an ordinary recording lies above it, and the quietest of RAVDESS's
 # acted clips peaks at -44 dBFS: below -60 dBFS (33 steps of a 16-bit sample) there is no speech to hear.
 SILENCE_DB = -60.0
@@ -40,7 +39,7 @@ class Clip:
     """A decoded file.
 
     samples: int16 (T,) mono at 16 kHz, None where the file is unusable (it is never replaced by zeros).
-    status: one of STATUSES; notes: every status that applies besides ok, and NOTES.
+    status: one of STATUSES; notes: every status that applies besides ok, and wrong_extension or several_tracks.
     seconds: length of the whole file, before cutting; 0 where unknown. peak_db, rms_db: dBFS of the kept part.
     """
 

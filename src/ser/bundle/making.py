@@ -16,8 +16,8 @@ from ser.bundle.packing import config_of, pack, size_of
 from ser.bundle.papers import write_readme, write_runner, write_wheels
 from ser.bundle.predicting import CONTENT, told
 from ser.bundle.wheels import pinned
+from ser.ensemble.blend import fitted_blend
 from ser.ensemble.members import Members, read_members
-from ser.ensemble.methods import METHODS
 from ser.ensemble.submission import find_sample
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, write_json
@@ -36,7 +36,7 @@ def make_bundle(given: Namespace, output: Path) -> None:
     with atomic_folder(output) as folder:
         content = pack(folder, members, given.method, find_sample(members.runs, given.sample))
         write_runner(folder)
-        fetch = write_wheels(folder, *pinned(config_of(run).model for run in members.runs))
+        fetch = write_wheels(folder, *pinned(config_of(run).model for run in [*members.runs, *(full.run for full in members.full_fits)]))
         if (output / WHEELS).is_dir():  # gigabytes that were fetched for the bundle before
             shutil.copytree(output / WHEELS, folder / WHEELS, copy_function=os.link)
         time = try_out(folder, content, members, given) if given.estimate else "not measured"
@@ -74,7 +74,7 @@ def try_out(folder: Path, content: dict, members: Members, given: Namespace) -> 
 def compare(estimate: dict, content: dict, members: Members) -> None:
     """Say how far the bundle's probabilities are from the runs'. Raises UserError where a label differs, unless that is to be expected."""
     rows = [members.test_ids.index(name) for name in estimate["ids"]]
-    expected = METHODS[content["method"]](members.oof, members.labels).predict(members.test[:, rows])
+    expected = fitted_blend(content["method"], members).predict(members.test[:, rows])
     found = np.array(estimate["probabilities"])
     same, most = int((found.argmax(1) == expected.argmax(1)).sum()), float(np.abs(found - expected).max())
     print(f"tried out: {same} of {len(rows)} sampled clips get the runs' label; probabilities differ by at most {most:.1g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import ser
 from ser.bundle.predicting import CONTENT, OOF
 from ser.config import Config, as_plain, load_config
 from ser.data.sample_submission import read_sample
+from ser.ensemble.blend import fitted_blend
 from ser.ensemble.members import Members
 from ser.ensemble.methods import LEARNED, METHODS
 from ser.inference.runs import Run
@@ -31,24 +33,22 @@ DATA_KEYS = ("max_seconds", "min_seconds", "noise_reduction", "allow_absolute_pa
 
 def pack(folder: Path, members: Members, method: str, sample: Path) -> dict:
     """Write models, code and bundle.json into the folder; returns what bundle.json holds. sample: the sample submission of the blend."""
-    if len(members.test) != len(members.runs):
-        raise UserError("a model of all clips can't be bundled. Name runs alone.")
-    fitted = METHODS[method](members.oof, members.labels)
+    fitted = fitted_blend(method, members)
     label_names = list(members.runs[0].label_names)
     content = {
         "label_names": label_names,
         "written_labels": read_sample(sample, members.test_ids, label_names, "the test clips of the runs").names,
         "method": method,
         "weights": fitted.weights,
-        "oof": scores(members.labels, fitted.predict(members.oof), members.speakers),
+        "oof": scores(members.labels, METHODS[method](members.oof, members.labels).predict(members.oof), members.speakers),
         "data_fingerprint": members.runs[0].fingerprint,
         "git_commit": git_commit(),
         "members": [],
         "models": {},
         "files": {},
     }
-    for number, run in enumerate(ProgressBar(members.runs, "copying models", unit="run")):
-        content["members"].append(_add_member(folder, content, f"{number}_{run.folder.resolve().name}", run))
+    for number, member in enumerate(ProgressBar(_members_of(members), "copying models", unit="member")):
+        content["members"].append(_add_member(folder, content, number, member))
     if method in LEARNED:
         save_file({"oof": members.oof, "labels": members.labels}, folder / OOF)
         content["files"][OOF] = (folder / OOF).stat().st_size
@@ -72,22 +72,41 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _add_member(folder: Path, content: dict, name: str, run: Run) -> dict:
-    config = config_of(run)
-    models = []
-    for fold in run.folds:
-        key = f"{name}/fold_{fold}"
-        content["models"][key] = dict(_pool(folder, content["files"], run.folder / f"fold_{fold}" / "model"))
-        metrics = read_json(run.folder / f"fold_{fold}" / "metrics.json")
-        models.append({"files": key, "batch_size": metrics.get("eval_batch_size", config.train.eval_batch_size)})
+@dataclass(frozen=True)
+class _Member:
+    """folder: as it was named. run: what its models were made from. seeds: the folders of its models (fold_0 …), a list for each seed."""
+
+    folder: Path
+    run: Run
+    seeds: list[list[Path]]
+
+
+def _members_of(members: Members) -> list[_Member]:
+    """The members in the order of their test predictions: runs, of one seed or several, then models of all clips."""
+    found = []
+    for run, seeds in zip(members.runs, members.seeds, strict=True):
+        found.append(_Member(run.folder, run, [[one.folder / f"fold_{fold}" for fold in one.folds] for one in seeds or (run,)]))
+    return [*found, *(_Member(full.folder, full.run, [[full.folder]]) for full in members.full_fits)]
+
+
+def _add_member(folder: Path, content: dict, number: int, member: _Member) -> dict:
+    run, config, runs = member.run, config_of(member.run), {}
+    for places in member.seeds:
+        models = []
+        for place in places:
+            key = f"{number}_{place.resolve().relative_to(run.folder.resolve().parent)}"
+            content["models"][key] = dict(_pool(folder, content["files"], place / "model"))
+            size = read_json(place / "metrics.json").get("eval_batch_size", config.train.eval_batch_size)
+            models.append({"files": key, "batch_size": size})
+        runs[models[0]["files"].rpartition("/")[0]] = models
     return {
-        "run": str(run.folder),
+        "run": str(member.folder),
         "takes": model_class(config.model.kind).takes,
         "data": {key: value for key, value in as_plain(config.data).items() if key in DATA_KEYS},
         "precision": config.train.precision,
         "frozen_encoder": config.model.kind == "encoder" and is_fitted_at_once(config),
         "prior": np.bincount(run.labels, minlength=len(run.label_names)) / len(run.labels),
-        "runs": {name: models},
+        "runs": runs,
     }
 
 

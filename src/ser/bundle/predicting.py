@@ -23,7 +23,7 @@ from ser.data.inputs import Store, open_store
 from ser.data.sample_submission import Sample, read_sample
 from ser.data.tables import Table, read_clips
 from ser.ensemble.methods import LEARNED, METHODS
-from ser.inference.prediction import predict_probabilities
+from ser.inference.forward import predict_probabilities
 from ser.models.registry import load_model
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError

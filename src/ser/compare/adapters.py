@@ -18,8 +18,8 @@ from ser.config import ClassicalConfig
 from ser.data.csv_input import shown
 from ser.data.inputs import Store, open_store
 from ser.data.tables import Table
-from ser.inference.opening import as_in_training, load_models
-from ser.inference.prediction import predict_probabilities
+from ser.inference.forward import predict_probabilities
+from ser.inference.opening import as_in_training, load_models, on_one_encoder
 from ser.inference.runs import read_run
 from ser.inference.same_clips import places_in_run
 from ser.models.base import read_card
@@ -120,7 +120,7 @@ def _as_heard(network, labelled: Labelled) -> Store:
 def _open_run(folder: Path, labelled: Labelled, accelerator: Accelerator) -> Opened:
     """A run of this repository: clips it was trained on are answered out of fold, others by the mean of its folds."""
     run = read_run(folder)
-    networks = [network for _, network in load_models(folder, accelerator)]
+    networks = on_one_encoder(network for _, network in load_models(folder, accelerator))
     store = _as_heard(networks[0], labelled)
     places = places_in_run(run.file_hashes, run.audio_hashes, store.report)
     known = np.array([place is not None for place in places])

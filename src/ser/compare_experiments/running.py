@@ -18,7 +18,7 @@ from ser.compare_experiments.experiments import SPLITS
 from ser.config import Config, read_config_words
 from ser.data.inputs import open_store
 from ser.data.tables import read_dataset
-from ser.inference.prediction import predict_probabilities
+from ser.inference.forward import predict_probabilities
 from ser.models.registry import load_model, model_class
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import os
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -20,6 +18,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader, set_parsing_settings
 
 from ser.config.experiment import Config
+from ser.config.explaining import explain
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_text
 
@@ -90,7 +89,7 @@ def read_words(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(_config_files_first(_each_once(parser, with_underscores(argv))))
     except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
-        raise UserError(_explain(parser, str(error))) from None
+        raise UserError(explain(parser, str(error))) from None
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespace]:
@@ -102,7 +101,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> tuple[Config, Namespac
     try:
         objects = at_home(parser.instantiate(namespace))
     except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
-        raise UserError(_explain(parser, str(error))) from None
+        raise UserError(explain(parser, str(error))) from None
     # A command's own argument may have a section's name (`--model FOLDER`): only sections are taken.
     sections = {part.name: objects.get(part.name) for part in dataclasses.fields(Config)}
     config = Config(**{name: value for name, value in sections.items() if dataclasses.is_dataclass(value)})
@@ -217,33 +216,3 @@ def _config_files_first(argv: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
     return files + rest
-
-
-def _explain(parser: ArgumentParser, message: str) -> str:
-    """jsonargparse's message on one line: the key, what was given, what is allowed; beside an unknown key the nearest known one."""
-    told = " ".join(message.split())
-    for pattern, better in _PLAINER:
-        told = re.sub(pattern, better, told)
-    if any(word in told for word in ("unrecognized", "not accept", "not expected")):
-        known = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
-        for word in re.findall(r"""(?:--|['"])([\w.]+)""", told):
-            if word not in known and (near := _nearest(word, known)):
-                return f"{told}. Did you mean {near}? --help lists every key."
-    return f"{told}. --help lists every key with its type and default."
-
-
-_PLAINER = (
-    (r'Parser key "([\w.]+)":', r"--\1:"),
-    (r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"given \2; allowed are \1"),
-    (r"Expected an? <class '(\w+)'>\. Got value: (.*)", r"given \2; allowed is a value of type \1"),
-    (r"Not of type \w+: (\S+) does not conform to restriction (.*)", r"given \1; allowed is \2"),
-    (r"Not of type (\w+): invalid literal for .*: '(.*)'", r"given \2; allowed is \1"),
-    (r"argument (--[\w.]+): expected one argument", r"\1: given nothing; one value is needed"),
-)
-
-
-def _nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known key most like a wrong one, in whole or in its last part."""
-    tails = {key.split(".")[-1]: key for key in known}
-    whole = difflib.get_close_matches(name, known, 1, 0.75)
-    return next(iter(whole or [tails[tail] for tail in difflib.get_close_matches(name.split(".")[-1], tails, 1, 0.75)]), None)

@@ -24,6 +24,7 @@ KINDS = {
     "within_test": "same audio twice in test",
     "speaker_across_folds": "same speaker in several folds: the score says little about new voices",
 }
+SHOWN = 5  # of each kind
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def find_duplicates(
     return sorted(findings, key=lambda finding: list(KINDS).index(finding.kind))
 
 
-def describe_duplicates(findings: Sequence[Finding], what: str = "audio", most: int = 5) -> str:
+def describe_duplicates(findings: Sequence[Finding], what: str = "audio") -> str:
     """The findings as text: a line per kind with its count, then the first few. what: that was compared, e.g. text."""
     if not findings:
         return f"No duplicate {what} found."
@@ -76,8 +77,8 @@ def describe_duplicates(findings: Sequence[Finding], what: str = "audio", most: 
         if counts[kind]:
             lines.append(f"{meaning.replace('audio', what)}: {counts[kind]}")
             of_kind = [finding.detail for finding in findings if finding.kind == kind]
-            lines += [f"  {detail}" for detail in of_kind[:most]]
-            lines += [f"  and {counts[kind] - most} more"] if counts[kind] > most else []
+            lines += [f"  {detail}" for detail in of_kind[:SHOWN]]
+            lines += [f"  and {counts[kind] - SHOWN} more"] if counts[kind] > SHOWN else []
     return "\n".join(lines)
 
 

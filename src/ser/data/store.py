@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ class ClipStore:
         self.usable = ~report["status"].isin(UNUSABLE).to_numpy(bool)
         self.folder = audio.parent if isinstance(audio, Path) else None
         self._mapped: np.ndarray | None = None
+        self._kept: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def open(cls, paths: Sequence[str | os.PathLike], config: DataConfig, title: str = "clips") -> ClipStore:
@@ -94,7 +96,13 @@ class ClipStore:
     def take(self, rows: np.ndarray | Sequence[int]) -> ClipStore:
         """The clips of the given rows (positions, or a boolean array), in the given order."""
         rows = np.arange(len(self))[rows]
-        return ClipStore(self.audio, self.report.iloc[rows].reset_index(drop=True), self.offsets[rows], self.frames[rows])
+        taken = ClipStore(self.audio, self.report.iloc[rows].reset_index(drop=True), self.offsets[rows], self.frames[rows])
+        taken._kept = self._kept
+        return taken
+
+    def kept(self, by: str) -> dict[str, Any]:
+        """What was computed of these clips, by audio_hash, in memory and for as long as they are: to be added to. by: by what."""
+        return self._kept.setdefault(by, {})
 
     def longest(self, rows: np.ndarray) -> str:
         """The length of the longest of these clips, for a message."""
@@ -102,7 +110,7 @@ class ClipStore:
 
     def __getstate__(self) -> dict:
         # A pickled memory map becomes a copy of the whole file.
-        return self.__dict__ | {"_mapped": None}
+        return self.__dict__ | {"_mapped": None, "_kept": {}}
 
 
 class JoinedClips(ClipStore):

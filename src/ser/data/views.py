@@ -104,7 +104,7 @@ class ViewedClips(ClipStore):
         report = clips.report.assign(audio_hash=[f"{name} {view} {most}" if name else "" for name in clips.report["audio_hash"]])
         super().__init__(clips.audio, report, clips.offsets, clips.frames)
         self.frames = np.array([view.length(int(frames), most) if frames else 0 for frames in clips.frames], np.int64)
-        self.clips, self.view, self.most = clips, view, most
+        self.clips, self.view, self.most, self._kept = clips, view, most, clips._kept  # the hashes tell views apart
 
     def take(self, rows: np.ndarray | Sequence[int]) -> ViewedClips:
         """The clips of the given rows, in the same view."""

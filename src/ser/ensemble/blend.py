@@ -50,7 +50,7 @@ def blend_runs(
         raise UserError(f"{alone} has no test clips, so there is nothing to submit. Name a second run to see what a blend scores.")
     label_names = members.runs[0].label_names
     with busy(f"blending by {method}"):
-        fitted = _fitted(method, members)
+        fitted = fitted_blend(method, members)
         blended, estimate = _out_of_fold(method, members)
         compared = _compare(members, blended, fitted.weights)
     if members.test_ids:
@@ -105,7 +105,7 @@ def known_test_scores(path: Path, test_ids: Sequence[str], label_names: Sequence
     return scores(label_numbers(table["label"], label_names, path), probabilities, speakers)
 
 
-def _fitted(method: str, members: Members) -> Fitted:
+def fitted_blend(method: str, members: Members) -> Fitted:
     """The blend of the test predictions. Raises UserError where a method has to learn and a member has nothing to learn from."""
     if method in LEARNED and members.full_fits:
         raise UserError(

@@ -52,13 +52,16 @@ def load_features(
     What isn't on disk yet is computed. after_file: called whenever some more of it is on disk; may raise to leave the rest for the next
     time. Raises UserError where the source's package isn't installed.
     """
-    if store.folder is None:  # waves in memory, e.g. windows of a recording: not worth keeping
-        extracted = extract_rows(store, np.asarray(rows).tolist(), source)
-        return {name: [features[name] for features in extracted] for name in SOURCES[source].features}
     hashes = store.report["audio_hash"].to_numpy()[np.asarray(rows, np.int64)].tolist()
     if not hashes:
         return {name: [] for name in SOURCES[source].features}
-    folder = store.folder.parent / f"features-{source}-{SOURCES[source].version}"
+    place = f"features-{source}-{SOURCES[source].version}"
+    if store.folder is None:  # waves in memory, e.g. windows of a recording: not worth a file
+        known = store.kept(place)
+        missing = {name: row for name, row in zip(hashes, rows, strict=True) if name not in known}
+        known |= zip(missing, extract_rows(store, list(map(int, missing.values())), source), strict=True)
+        return {name: [known[audio_hash][name] for audio_hash in hashes] for name in SOURCES[source].features}
+    folder = store.folder.parent / place
     known = _read(folder, set(hashes))
     missing = {name: row for name, row in zip(hashes, rows, strict=True) if name not in known}  # equal audio once
     if missing:

@@ -29,9 +29,7 @@ LEAST_OVERLAP = 0.5
 """Of the shorter clip, that must lie over the other."""
 
 
-def near_duplicates(
-    wave: Callable[[int], np.ndarray], rows: Sequence[int], neighbours: int = NEIGHBOURS, alike: float = ALIKE
-) -> pd.DataFrame:
+def near_duplicates(wave: Callable[[int], np.ndarray], rows: Sequence[int]) -> pd.DataFrame:
     """Pairs of clips that are one recording: columns first, second (of `rows`), correlation, shift (seconds that second begins later).
 
     wave: row -> float32 (T,) at 16 kHz. The most alike come first; clips with equal samples are among them.
@@ -43,13 +41,13 @@ def near_duplicates(
         return pd.DataFrame(columns=["first", "second", "correlation", "shift"])
     looks = np.array([_look(wave(row)) for row in ProgressBar(rows.tolist(), "looking for near-duplicates")])
     looks = (looks - looks.mean(axis=0)) / (looks.std(axis=0) + 1e-9)
-    nearest = NearestNeighbors(n_neighbors=min(neighbours + 1, len(rows))).fit(looks).kneighbors(looks, return_distance=False)
+    nearest = NearestNeighbors(n_neighbors=min(NEIGHBOURS + 1, len(rows))).fit(looks).kneighbors(looks, return_distance=False)
     pairs = sorted({(min(a, b), max(a, b)) for a, others in enumerate(nearest.tolist()) for b in others if a != b})
     thin = {place: _thinned(wave(rows[place])) for place in sorted({place for pair in pairs for place in pair})}
     found = [(rows[a], rows[b], *overlap(thin[a], thin[b])) for a, b in ProgressBar(pairs, "comparing likely pairs")]
     table = pd.DataFrame(found, columns=["first", "second", "correlation", "shift"])
     table["shift"] *= STEP / SAMPLE_RATE
-    return table[table["correlation"] >= alike].sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
+    return table[table["correlation"] >= ALIKE].sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +66,16 @@ def load_models(model: str | Path, accelerator: Accelerator, multi_label: bool =
         if facts != first:
             raise UserError(f"{folder} has {facts}, but the folds before it {first}.")
         yield f"model {number}/{len(folders)}", network
+
+
+def on_one_encoder(networks: Iterable[Model]) -> list[Model]:
+    """The same networks; those whose heads alone were trained have one encoder between them, as it is the same in all."""
+    opened, encoders = [], {}
+    for network in networks:
+        if network.frozen_as is not None:
+            network.encoder = encoders.setdefault(network.frozen_as, network.encoder)
+        opened.append(network)
+    return opened
 
 
 def check_takes(wanted: Input, model: str | Path, network: Model) -> None:

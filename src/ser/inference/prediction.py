@@ -1,8 +1,4 @@
-"""Probabilities from a model, or the mean of a run's folds, one way for training, prediction and evaluation.
-
-A clip's probabilities don't depend on the clips around it: batches are of near-equal length under a mask,
-or of exactly equal length for models that take none.
-"""
+"""Probabilities of clips by the mean of a run's folds, a fold or a model folder, one way for prediction and evaluation."""
 
 from __future__ import annotations
 
@@ -14,23 +10,22 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from accelerate import Accelerator
 
 from ser.audio import SAMPLE_RATE
 from ser.audio.noise import reduce_noise
 from ser.config import DataConfig
-from ser.data.batches import PreparedClips, load_batches, prediction_batches
 from ser.data.inputs import Store, open_store
 from ser.data.tables import Table
 from ser.data.views import View, needed_seconds
 from ser.inference.answers import read_thresholds, with_answers
-from ser.inference.opening import as_in_training, check_takes, load_models
+from ser.inference.forward import predict_probabilities
+from ser.inference.opening import as_in_training, check_takes, load_models, on_one_encoder
 from ser.inference.views import mean_over_views
 from ser.models.base import Model
 from ser.runtime.device import make_accelerator
-from ser.runtime.errors import UserError, is_out_of_memory
-from ser.runtime.progress import ProgressBar, say
+from ser.runtime.errors import UserError
+from ser.runtime.progress import say
 from ser.scoring.calibration import read_temperature, scaled
 
 
@@ -41,55 +36,6 @@ class Predicted(NamedTuple):
     label_names: tuple[str, ...]
     thresholds: np.ndarray | None
     store: Store
-
-
-class BatchTooLarge(UserError):
-    """Memory is too small for a prediction's batch; smaller ones give the same probabilities."""
-
-
-def predict_probabilities(
-    model: Model,
-    store: Store,
-    rows: np.ndarray,
-    batch_size: int,
-    accelerator: Accelerator,
-    workers: int = 0,
-    title: str | None = None,
-    after_batch: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """Probabilities (len(rows), labels) as float64, in the order of `rows`; rows sum to one but where labels may be several.
-
-    title: shows a progress bar under this name. after_batch: called after every batch; may raise to end the prediction.
-    Raises BatchTooLarge when memory runs out.
-    """
-    rows = np.asarray(rows)
-    if not model.by_epochs:
-        return model.predict(store, rows, title=title, after_file=after_batch)
-    place = {row: i for i, row in enumerate(rows.tolist())}
-    probabilities = np.empty((len(rows), len(model.label_names)))
-    batches = prediction_batches(store.frames, rows, batch_size, model.exact_length)
-    model.eval()
-    with (
-        torch.inference_mode(),
-        ProgressBar(total=len(rows), what=title, hidden=title is None) as bar,
-    ):
-        for batch_rows, batch in load_batches(PreparedClips(store, model.frontend), batches, workers):
-            try:
-                batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
-                with accelerator.autocast():
-                    logits = model(**batch)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise BatchTooLarge(
-                    f"out of memory when predicting {len(batch_rows)} clips of up to {store.longest(batch_rows)} at once. "
-                    "Take a smaller batch: train.eval_batch_size in training, --batch_size in prediction."
-                ) from error
-            likely = torch.sigmoid(logits.double()) if model.multi_label else torch.softmax(logits.double(), dim=-1)
-            probabilities[[place[row] for row in batch_rows.tolist()]] = likely.cpu().numpy()
-            bar.update(len(batch_rows))
-            after_batch()
-    return probabilities
 
 
 def predict_views(
@@ -121,7 +67,7 @@ class Predictor:
     def __init__(self, model: str | Path, batch_size: int = 16, precision: str = "auto") -> None:
         self.model, self.batch_size = str(model), batch_size
         self.accelerator = make_accelerator(precision)
-        self.networks = [network for _, network in load_models(model, self.accelerator)]
+        self.networks = on_one_encoder(network for _, network in load_models(model, self.accelerator))
         self.temperature = read_temperature(model)
         first = self.networks[0]
         self.takes, self.kind = first.takes, first.kind

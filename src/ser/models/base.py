@@ -53,6 +53,8 @@ class Model(Protocol):
     """Whether each label has a probability of its own (sigmoid), so that a clip may be given several labels, or none."""
     speech_level_db: float | None
     """How loud the speech of its training clips was (median, dB of full scale); None where that isn't known."""
+    frozen_as: str | None
+    """Names the encoder of a network whose head alone was trained, with all that its outputs depend on; None for every other model."""
 
     def read_at_most(self, tokens: int) -> None:
         """Cut texts to fewer tokens than in training, where it reads tokens."""
@@ -64,6 +66,7 @@ class FittedModel(ABC):
     takes: Input = "audio"
     by_epochs = uses_voices = compares_clips = exact_length = noise_reduction = multi_label = False
     speech_level_db: float | None = None
+    frozen_as: str | None = None
     caveats: Sequence[str] = ()
     """What has to be said beside any score of this model."""
     chosen: Mapping[str, object] = {}
@@ -105,6 +108,7 @@ class SerModel(nn.Module, ABC):
     by_epochs = True
     uses_voices = compares_clips = multi_label = False
     speech_level_db: float | None = None
+    frozen_as: str | None = None
 
     def __init__(self, kind: str, label_names: Sequence[str], max_seconds: float, exact_length: bool):
         super().__init__()

@@ -65,8 +65,9 @@ def _centred_logs(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _softmax(logs: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    from scipy.special import softmax
+
+    return softmax(logs, axis=1)
 
 
 def _minimum(loss: Callable[[float], float]) -> float:

@@ -121,7 +121,7 @@ def _as_loud_as(wanted: float | None, clips: FilmClips, level: float | None) -> 
 
 def predict_missing(progress: Progress, network: Model, store: Store, rows: np.ndarray, batch_size: int, accelerator) -> None:
     """Predict what isn't on disk yet, a chunk at a time; all at once where the model compares clips."""
-    from ser.inference.prediction import predict_probabilities
+    from ser.inference.forward import predict_probabilities
 
     chunk = max(1, len(rows)) if network.compares_clips else CHUNK
     for start in range(progress.whole_chunks(chunk) * chunk, len(rows), chunk):

@@ -23,7 +23,7 @@ from ser.timeline.picture import plot_timeline
 if TYPE_CHECKING:
     from ser.inference.prediction import Predictor
 
-WINDOW_SECONDS, STEP_SECONDS = 5.0, 2.5
+WINDOW_SECONDS = 5.0
 LEAST_SECONDS = 0.1
 
 
@@ -56,7 +56,6 @@ def predict_timeline(
     path: str | Path,
     window: float | None = None,
     step: float | None = None,
-    progress: bool = True,
     audio_track: int | None = None,
 ) -> Timeline:
     """Predict a recording of any length by windows of `window` seconds, one every `step` seconds; the last one ends with the recording.
@@ -69,7 +68,7 @@ def predict_timeline(
     stream = AudioStream(path, audio_track)
     rows: list[dict] = []
     heard = 0
-    with ProgressBar(what=Path(path).name, unit="s", hidden=not progress) as bar:
+    with ProgressBar(what=Path(path).name, unit="s") as bar:
         for batch in _batches(cut_windows(stream, window, step), predictor.batch_size):
             rows += predict_windows(predictor, batch)
             heard = batch[-1][0] + len(batch[-1][1])

@@ -17,7 +17,7 @@ from accelerate.utils import release_memory
 
 from ser.config import Config
 from ser.data.inputs import Store
-from ser.inference.prediction import predict_probabilities
+from ser.inference.forward import predict_probabilities
 from ser.models.base import SerModel
 from ser.runtime.device import make_accelerator
 from ser.runtime.progress import say

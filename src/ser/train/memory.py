@@ -10,7 +10,7 @@ import numpy as np
 from accelerate.utils import release_memory
 
 from ser.data.batches import row_of
-from ser.inference.prediction import BatchTooLarge
+from ser.inference.forward import BatchTooLarge
 from ser.runtime.errors import UserError, is_out_of_memory
 from ser.runtime.progress import say
 from ser.train.hooks import Hook

@@ -2,6 +2,5 @@
 
 from ser.transcripts.reading import read_transcript
 from ser.transcripts.segments import Dropped, Segment, Transcript, Word
-from ser.transcripts.whisper import transcribe
 
-__all__ = ["Dropped", "Segment", "Transcript", "Word", "read_transcript", "transcribe"]
+__all__ = ["Dropped", "Segment", "Transcript", "Word", "read_transcript"]

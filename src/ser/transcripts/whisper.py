@@ -18,7 +18,6 @@ import numpy as np
 from ser.audio import SAMPLE_RATE, to_float
 from ser.config import SpeechConfig
 from ser.data.hashes import hash_files
-from ser.data.store import ClipStore
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_json
 from ser.runtime.progress import ProgressBar
@@ -36,19 +35,12 @@ UNSPACED = {"zh", "ja", "yue", "th", "lo", "my"}  # languages written without bl
 WORDLESS = 0.5  # seconds of speech without a word that are worth telling
 
 
-def transcribe(store: ClipStore, rows: Sequence[int], model: str, config: SpeechConfig, title: str = "speech to text") -> list[Transcript]:
-    """What is said in the given (usable) rows of a store, one transcript each, in order.
+class Transcriber:
+    """One model and its options. The weights are loaded when the first piece of audio isn't in the cache.
 
-    model: a faster-whisper model by folder, size or hub name. It is loaded for clips that aren't in the cache, and released at the end.
+    model: a faster-whisper model by folder, size or hub name.
     Raises UserError where faster-whisper isn't installed or the model can't be had.
     """
-    with_model = Transcriber(model, config)
-    bar = ProgressBar(rows, title)
-    return [with_model.transcribe(np.rint(store[row] * 32768).astype(np.int16)) for row in bar]
-
-
-class Transcriber:
-    """One model and its options. The weights are loaded when the first piece of audio isn't in the cache."""
 
     def __init__(self, model: str, config: SpeechConfig) -> None:
         check_installed()

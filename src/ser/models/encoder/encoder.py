@@ -78,6 +78,14 @@ class EncoderModel(SerModel):
             states, mask = hidden_states(self.encoder, batch, self.head.every_layer)
         return self.head(states, mask).float()
 
+    def heard(self, **batch: torch.Tensor) -> torch.Tensor:
+        """(B, layers, features): what the encoder makes of the clips, pooled over time, for `answer`. Of a PooledHead."""
+        return self.head.pool(*hidden_states(self.encoder, batch, self.head.every_layer))
+
+    def answer(self, heard: torch.Tensor) -> torch.Tensor:
+        """Logits (B, n_labels) from what was heard: with `heard` all that `forward` does in prediction."""
+        return self.head.classify(heard).float()
+
     def is_head(self, name: str) -> bool:
         """Pooling, classifier and layer weights."""
         return name.startswith("head.")
@@ -94,7 +102,7 @@ class EncoderModel(SerModel):
         return self.head.class_tokens_eps is None or not self.head.every_layer  # transformers has no layer weights for AST
 
     def _write(self, folder: Path) -> dict:
-        card = {"layer_weights": self.head.every_layer}
+        card = {"layer_weights": self.head.every_layer} | ({"frozen_as": self.frozen_as} if self.frozen_as else {})
         if isinstance(self.frontend, LogMel):
             card["own_length"] = self.frontend.own_length
         encoder = without_adapters(self.encoder)
@@ -171,7 +179,9 @@ def load(folder: Path, card: dict) -> EncoderModel:
             head.load_state_dict(load_file(folder / HEAD_FILE), strict=True)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"{folder / HEAD_FILE} can't be read: {short(error)}") from None
-    return EncoderModel(encoder, head, extractor, names, card["max_seconds"], own_length=bool(card.get("own_length", False)))
+    model = EncoderModel(encoder, head, extractor, names, card["max_seconds"], own_length=bool(card.get("own_length", False)))
+    model.frozen_as = card.get("frozen_as")
+    return model
 
 
 def load_foreign(name: str) -> EncoderModel:

@@ -46,6 +46,7 @@ class SolvedEncoder(FittedModel):
     def fit(self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> np.ndarray:
         """Solve the head on the training clips; see `FittedModel.fit`."""
         outputs = self._outputs(store, "training clips", after_file)
+        self.model.frozen_as = self._folder.name
         solution = solve_head(self.model, outputs, rows, labels, self.balanced, seed)
         self.chosen = {"layer": solution.layer, "freedom": solution.freedom}
         of_layer = "" if solution.layer is None else f" on layer {solution.layer}"

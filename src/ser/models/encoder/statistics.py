@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,18 @@ class EncoderStatistics:
         """The encoder goes with the model on its features, so that this opens without network."""
         self.model.save(folder / FOLDER)
 
+    @cached_property
+    def _name(self) -> str:
+        return outputs_folder(self.model, Path(), self.accelerator).name
+
     def of(self, store: Store, rows: np.ndarray, after_file: Callable[[], None] = lambda: None) -> np.ndarray:
         """Features of the given (usable) rows, (n, layers * 2 * size) float32. after_file: as of `ser.features.load_features`."""
-        if store.clips.folder is None:  # samples in memory, e.g. windows of a recording: not worth keeping
+        if store.clips.folder is None:  # samples in memory, e.g. windows of a recording: not worth a file
             self.model.to(self.accelerator.device)
-            found = compute_outputs(self.model, store, rows, self.accelerator)
-            outputs = np.array([found[name]["outputs"] for name in store.report["audio_hash"].to_numpy()[rows]])
+            known, hashes = store.clips.kept(self._name), store.report["audio_hash"].to_numpy()
+            known |= compute_outputs(self.model, store, [row for row in rows if hashes[row] not in known], self.accelerator)
+            outputs = np.array([known[name]["outputs"] for name in hashes[rows]])
         else:
-            folder = outputs_folder(self.model, store.clips.folder.parent, self.accelerator)
+            folder = store.clips.folder.parent / self._name
             outputs = cached_outputs(self.model, store, rows, folder, self.accelerator, after_file=after_file).rows(rows)
         return outputs[:, np.array(self.layers) - 1].reshape(len(rows), -1).astype(np.float32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -56,22 +57,15 @@ def _is_hit(cell: str) -> bool:
     return true == answered
 
 
-def shown_clips(judged: Judged, lists: Iterable[Iterable[int]], check: Callable[[], None] = lambda: None) -> dict[int, dict]:
-    """{row: what the page shows of the clip} for the rows of all lists, sounds for the first of them, up to MOST_BYTES.
-
-    check: called between clips; may raise.
-    """
+def shown_clips(judged: Judged, lists: Iterable[Iterable[int]]) -> dict[int, dict]:
+    """{row: what the page shows of the clip} for the rows of all lists, sounds for the first of them, up to MOST_BYTES."""
     rows = list(dict.fromkeys(int(row) for rows in lists for row in rows))
-
-    def sound(row: int) -> dict:
-        check()
-        return _sound(judged, row)
 
     sounds, size = {}, 0
     with ThreadPoolExecutor(SOUNDS_AT_ONCE) as pool:  # the encoder of mp3 lets other threads run
         for start in range(0, len(rows), SOUNDS_AT_ONCE):
             some = rows[start : start + SOUNDS_AT_ONCE]
-            sounds |= dict(zip(some, pool.map(sound, some), strict=True))
+            sounds |= dict(zip(some, pool.map(partial(_sound, judged), some), strict=True))
             size += sum(len(part) for row in some for part in sounds[row].values())
             if size > MOST_BYTES:
                 break

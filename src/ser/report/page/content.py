@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,12 +89,8 @@ def make_page(
     warnings: Sequence[str],
     before: Sequence[Section] = (),
     after: Sequence[Section] = (),
-    check: Callable[[], None] = lambda: None,
 ) -> Page:
-    """A page about predictions. before: sections that come first (folds, history, members); after: those that come last.
-
-    check: called between clips, whose sounds take the time; may raise.
-    """
+    """A page about predictions. before: sections that come first (folds, history, members); after: those that come last."""
     of_cell = cells(judged)
     shown = lists(judged)
     middle = [Section("Confusion", kind="confusion"), *_about_labels(judged), *_about_slices(judged)]
@@ -113,7 +109,7 @@ def make_page(
         confusion=confusion_matrix(judged.labels, judged.probabilities),
         cells=of_cell,
         lists=shown,
-        clips=shown_clips(judged, [*shown.values(), *of_cell.values()], check),
+        clips=shown_clips(judged, [*shown.values(), *of_cell.values()]),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ser.audio import SAMPLE_RATE
 
 LONGEST_SECONDS = 15
-SPECTROGRAM_HEIGHT = 64
+SPECTROGRAM_WIDTH, SPECTROGRAM_HEIGHT = 200, 64
 
 
 def as_mp3(wave: np.ndarray) -> str:
@@ -23,7 +23,7 @@ def as_mp3(wave: np.ndarray) -> str:
     return _data_uri("audio/mpeg", buffer.getvalue())
 
 
-def as_spectrogram(wave: np.ndarray, width: int = 200) -> str:
+def as_spectrogram(wave: np.ndarray) -> str:
     """The log-mel spectrogram of a wave's first 15 s as a PNG data URI, 64 mel bands high."""
     from PIL import Image
 
@@ -31,7 +31,7 @@ def as_spectrogram(wave: np.ndarray, width: int = 200) -> str:
 
     level = log_mel(wave[: LONGEST_SECONDS * SAMPLE_RATE], Spectrum(mels=SPECTROGRAM_HEIGHT)).numpy().T[::-1]
     grey = (255 * (1 + (level - level.max()) / TOP_DB)).clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(grey).resize((width, SPECTROGRAM_HEIGHT)).convert("P")
+    image = Image.fromarray(grey).resize((SPECTROGRAM_WIDTH, SPECTROGRAM_HEIGHT)).convert("P")
     image.putpalette(_palette())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)

@@ -1,0 +1,101 @@
+"""One model on the clips of a store, batch by batch: probabilities, the same in training, prediction and evaluation.
+
+A clip's probabilities don't depend on the clips around it: batches are of near-equal length under a mask,
+or of exactly equal length for models that take none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from ser.data.batches import PreparedClips, load_batches, prediction_batches
+from ser.data.inputs import Store
+from ser.models.base import Model
+from ser.runtime.errors import UserError, is_out_of_memory
+from ser.runtime.progress import ProgressBar
+
+HEADS_AT_ONCE = 1024
+"""Clips that go through a head in one step, where what its frozen encoder made of them is known."""
+
+
+KEPT_BYTES = 2**29
+"""Of what a frozen encoder made of clips, kept in memory (4 to 200 kB a clip); what is beyond is heard again by the next model."""
+
+
+class BatchTooLarge(UserError):
+    """Memory is too small for a prediction's batch; smaller ones give the same probabilities."""
+
+
+def predict_probabilities(
+    model: Model,
+    store: Store,
+    rows: np.ndarray,
+    batch_size: int,
+    accelerator: Accelerator,
+    workers: int = 0,
+    title: str | None = None,
+    after_batch: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Probabilities (len(rows), labels) as float64, in the order of `rows`; they sum to one but where labels may be several.
+
+    title: shows a progress bar under this name. after_batch: called after every batch; may raise to end the prediction. What a frozen
+    encoder makes of a clip is kept with the store, for the next model on the same encoder. Raises BatchTooLarge when memory runs out.
+    """
+    rows = np.asarray(rows)
+    if not model.by_epochs:
+        return model.predict(store, rows, title=title, after_file=after_batch)
+    model.eval()
+    known = None if model.frozen_as is None else store.clips.kept(model.frozen_as)
+    hashes = None if known is None else store.report["audio_hash"].to_numpy()
+    unheard = rows if known is None else np.array([row for row in rows if hashes[row] not in known], np.int64)
+    place = {row: number for number, row in enumerate(rows.tolist())}
+    probabilities = np.empty((len(rows), len(model.label_names)))
+
+    def take(batch_rows: np.ndarray, logits: torch.Tensor) -> None:
+        likely = torch.sigmoid(logits.double()) if model.multi_label else torch.softmax(logits.double(), dim=-1)
+        probabilities[[place[row] for row in batch_rows.tolist()]] = likely.cpu().numpy()
+        bar.update(len(batch_rows))
+        after_batch()
+
+    with torch.inference_mode(), ProgressBar(total=len(rows), what=title, hidden=title is None) as bar:
+        batches = prediction_batches(store.frames, unheard, batch_size, model.exact_length)
+        for batch_rows, batch in load_batches(PreparedClips(store, model.frontend), batches, workers):
+            with _memory_told(batch_rows, store), accelerator.autocast():
+                batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
+                if known is None:
+                    logits = model(**batch)
+                else:
+                    heard = model.heard(**batch)
+                    logits = model.answer(heard)
+            if known is not None and len(known) * heard[0].nbytes < KEPT_BYTES:
+                known.update(zip(hashes[batch_rows], heard.cpu(), strict=True))
+            take(batch_rows, logits)
+        for part in _parts(np.setdiff1d(rows, unheard)):
+            heard = torch.stack([known[name] for name in hashes[part]]).to(accelerator.device)
+            with accelerator.autocast():
+                logits = model.answer(heard)
+            take(part, logits)
+    return probabilities
+
+
+def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), HEADS_AT_ONCE):
+        yield rows[start : start + HEADS_AT_ONCE]
+
+
+@contextmanager
+def _memory_told(rows: np.ndarray, store: Store) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise BatchTooLarge(
+            f"out of memory when predicting {len(rows)} clips of up to {store.longest(rows)} at once. "
+            "Take a smaller batch: train.eval_batch_size in training, --batch_size in prediction."
+        ) from error

@@ -1,0 +1,105 @@
+"""Several models on the same clips: what a frozen encoder, or a clip's features, say of a clip is computed once for all of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from checkpoints import make_checkpoint, make_classifier, waves
+from ser import predict
+from ser.data.inputs import Store
+from ser.data.store import ClipStore
+from ser.features import extraction, load_features
+from ser.inference import forward
+from ser.inference.forward import predict_probabilities
+from ser.inference.opening import on_one_encoder
+from ser.inference.prediction import Predictor
+from ser.models.encoder import encoder
+from ser.models.registry import load_model
+from ser.runtime.device import make_accelerator
+from ser.train import __main__ as train
+from tiny import make_tiny_data, write_tiny_config
+
+CLIPS = 10
+FROZEN = {"from_scratch": None, "freeze": "encoder", "pooling": "statistics"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", 24, CLIPS)
+
+
+@pytest.fixture(scope="module")
+def frozen(data, tmp_path_factory):
+    """A run of two folds on one encoder, which stays as it is."""
+    folder = tmp_path_factory.mktemp("frozen")
+    model = FROZEN | {"name": str(make_checkpoint(folder / "base", "wav2vec2-layer"))}
+    train.main(["--config", str(write_tiny_config(folder / "tiny.yaml", data, model=model))])
+    return folder / "outputs" / "tiny"
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """How many clips went through an encoder, batch by batch."""
+    counts, through = [], encoder.hidden_states
+
+    def counted(network, batch, every_layer):
+        counts.append(len(next(iter(batch.values()))))
+        return through(network, batch, every_layer)
+
+    monkeypatch.setattr(encoder, "hidden_states", counted)
+    return counts
+
+
+def answers(table):
+    table = pd.read_csv(table)
+    return table[[name for name in table if name.startswith("p_")]].to_numpy()
+
+
+@pytest.mark.parametrize(("views", "times"), [([], 1), (["--predict.views", "speed:0.9,gain:-6"], 3)])
+def test_the_folds_of_a_frozen_encoder_hear_each_clip_once(frozen, data, heard, tmp_path, views, times):
+    output = tmp_path / "answers.csv"
+    predict.main(["--model", str(frozen), str(data / "test.csv"), "--output", str(output), "--data.cache", str(tmp_path), *views])
+    assert sum(heard) == times * CLIPS
+    folds = [answers(frozen / f"fold_{fold}" / "test.csv") for fold in (0, 1)]
+    assert not np.allclose(*folds, atol=1e-3)
+    if not views:
+        np.testing.assert_allclose(answers(output), np.mean(folds, axis=0), atol=1e-5)
+
+
+def test_a_part_that_no_memory_is_left_for_is_heard_again(frozen, data, heard, tmp_path, monkeypatch):
+    monkeypatch.setattr(forward, "KEPT_BYTES", 1)
+    words = ["--model", str(frozen), str(data / "test.csv"), "--output", str(tmp_path / "answers.csv"), "--data.cache", str(tmp_path)]
+    predict.main([*words, "--batch_size", "4"])
+    assert sum(heard) == CLIPS + (CLIPS - 4), "the first batch is kept"
+    folds = [answers(frozen / f"fold_{fold}" / "test.csv") for fold in (0, 1)]
+    np.testing.assert_allclose(answers(tmp_path / "answers.csv"), np.mean(folds, axis=0), atol=1e-5)
+
+
+def test_a_run_in_memory_holds_a_frozen_encoder_once_and_asks_it_once(frozen, heard):
+    predictor = Predictor(frozen)
+    first, second = predictor.networks
+    assert first.encoder is second.encoder and first.head is not second.head
+    clips = [(wave * 32767).astype(np.int16) for wave in waves(0.5, 1.1)]
+    together = predictor.probabilities(clips)
+    assert sum(heard) == 2
+    each = [Predictor(frozen / f"fold_{fold}").probabilities(clips) for fold in (0, 1)]
+    np.testing.assert_allclose(together, np.mean(each, axis=0), atol=1e-6)
+
+
+def test_encoders_of_other_weights_are_each_asked(heard, tmp_path):
+    folders = [make_classifier(tmp_path / str(seed), "wav2vec2-layer", ("sad", "angry"), seed=seed) for seed in (1, 2)]
+    networks = on_one_encoder(load_model(folder) for folder in folders)
+    assert networks[0].encoder is not networks[1].encoder
+    store = Store.of_samples([(wave * 32767).astype(np.int16) for wave in waves(0.5, 1.1)])
+    for network in networks:
+        predict_probabilities(network, store, np.arange(2), 2, make_accelerator("fp32"))
+    assert sum(heard) == 4
+
+
+def test_features_of_clips_in_memory_are_computed_once(monkeypatch):
+    extracted, extract = [], extraction.extract_rows
+    monkeypatch.setattr(extraction, "extract_rows", lambda store, rows, source: extracted.extend(rows) or extract(store, rows, source))
+    store = ClipStore.of_samples([(wave * 32767).astype(np.int16) for wave in waves(0.8, 1.1, 0.9)])
+    first, again = (load_features(store, rows, "voice")["functionals"] for rows in ([0, 1, 2], [2, 0]))
+    assert len(extracted) == 3
+    np.testing.assert_array_equal(again, [first[2], first[0]])
