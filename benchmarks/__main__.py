@@ -32,6 +32,7 @@ PARTS = {
     "ensembling": "20 runs of 5,001 + 1,881 rows: pandas and scipy, and ser.ensemble",
     "checkpoints": "training with checkpoints beside the same without",
     "startup": "import torch and transformers, and --help of every command",
+    "serving": "the web service of docs/korean.md under load, and ended amid requests",
     "growth": "the same work on more clips: seconds a clip and memory",
 }
 

@@ -6,11 +6,13 @@ import os
 import signal
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
 import librosa
 import numpy as np
+import psutil
 import pytest
 import scipy.signal
 import soundfile
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 from broken import VICTIMS, broken_bytes, examples
 from ser.audio import SAMPLE_RATE, STATUSES, UNUSABLE, decode, decode_all, pool, to_float
-from ser.audio.pool import Worker
+from ser.audio.pool import Decoders, Worker, processors
 from sounds import KINDS, STEREO, cut, tone, write_ffmpeg, write_soundfile, write_wav
 
 
@@ -255,10 +257,45 @@ def test_names_that_are_no_utf8_reach_the_decoder(tmp_path):
 
 def test_a_worker_that_was_killed_is_started_again(tmp_path):
     path = KINDS["wav"].make(tmp_path)
-    worker = Worker(0.1, 15.0)
+    worker = Worker()
     assert worker.decode(path).status == "ok"
     os.kill(worker.process.pid, signal.SIGKILL)
     assert worker.decode(path).status == "ok"
+    worker.close()
+
+
+def test_decoding_processes_stay_for_the_next_file_and_are_shared_by_threads(tmp_path):
+    paths = [write_wav(tmp_path / f"{number}.wav", tone(0.2 + number / 10)) for number in range(12)]
+    decoders, children = Decoders(), psutil.Process().children
+    before = set(children())
+    decoders.start()
+    (started,) = set(children()) - before
+    assert next(decoders.decode_all(paths[:1])).seconds == pytest.approx(0.2)
+    assert set(children()) - before == {started}
+    with ThreadPoolExecutor(12) as threads:
+        found = list(threads.map(lambda path: next(decoders.decode_all([path], max_seconds=1.0)), paths))
+    assert [clip.seconds for clip in found] == pytest.approx([0.2 + number / 10 for number in range(12)])
+    assert len(found[-1].samples) == 16_000, "each file has its own settings"
+    assert len(set(children()) - before) <= processors()
+    decoders.close()
+    assert set(children()) == before
+    assert next(decoders.decode_all(paths[:1])).status == "ok", "started again"
+    decoders.close()
+
+
+def test_a_forked_process_does_not_ask_its_parents_decoder(tmp_path):
+    path, worker = write_wav(tmp_path / "a.wav", tone()), Worker()
+    assert worker.decode(path).status == "ok"
+    asked = worker.process.pid
+    child = os.fork()
+    if not child:
+        try:
+            fine = worker.decode(path).status == "ok" and worker.process.pid != asked and not worker.close()
+            os._exit(0 if fine else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert worker.decode(path).status == "ok" and worker.process.pid == asked
     worker.close()
 
 
@@ -303,7 +340,7 @@ def test_a_decoding_process_that_can_not_start_is_an_error_not_a_bad_file(tmp_pa
 
 @pytest.fixture(scope="module")
 def worker():
-    worker = Worker(0.1, 15.0)
+    worker = Worker()
     yield worker
     worker.close()
 

@@ -33,10 +33,10 @@ TOLD = UNUSABLE | {"incomplete"}
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg isn't installed")
 def test_what_is_read_is_what_ffmpeg_decodes_or_has_a_status(tmp_path):
     first = int(os.environ.get("SER_SEED", 0))
-    worker, wrong, statuses = Worker(0.05, 1000.0), [], {}
+    worker, wrong, statuses = Worker(), [], {}
     for seed in range(first, first + examples(500)):
         drawn = draw(seed, tmp_path)
-        clip = worker.decode(drawn.path)
+        clip = worker.decode(drawn.path, 0.05, 1000.0)
         statuses[clip.status] = statuses.get(clip.status, 0) + 1
         if fault := fault_of(drawn, clip):
             wrong.append(f"{drawn.told}: {fault} [{clip.status} {clip.notes}: {clip.detail}]")

@@ -1,9 +1,11 @@
-"""The page: what it says about a clip, and in a real browser where gradio, playwright and chromium are there."""
+"""The page: what it says about a clip, over HTTP, and in a real browser where the machine has Chromium."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from browser import CHROMIUM
+from browser import CHROMIUM, Tab
 from checkpoints import LABELS
 from ser.config import FusionConfig, ModelConfig
 from ser.data.inputs import Store
@@ -119,30 +121,47 @@ def test_missing_gradio_is_told(engine, monkeypatch):
         build_page(engine, "x")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_uploaded_clip_is_answered_in_a_browser(engine, tmp_path):
+@pytest.fixture(scope="module")
+def page(engine, tmp_path_factory):
+    """The address of the page, served from a thread of this process."""
     pytest.importorskip("gradio")
-    sync = pytest.importorskip("playwright.sync_api")
     from ser.serve.__main__ import build_page
 
-    clip = write_wav(tmp_path / "long.wav", tone(12.0))
-    page = build_page(engine, "tiny")
-    _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    try:
-        with sync.sync_playwright() as browsers:
-            browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            tab = browser.new_page(viewport={"width": 1000, "height": 1500})
-            tab.set_default_timeout(120_000)
-            tab.goto(address, wait_until="domcontentloaded")
-            tab.locator("input[type=file]").first.set_input_files(str(clip))
-            expected = answer(engine, clip)
-            first = max(expected.probabilities, key=expected.probabilities.get)
-            tab.get_by_role("heading", name=first).first.wait_for()
-            tab.locator("img[src*=timeline]").first.wait_for()
-            text = tab.inner_text("body")
-            tab.wait_for_timeout(1000)
-            tab.screenshot(path=str(tmp_path / "page.png"), full_page=True)
-            browser.close()
-    finally:
+    folder = tmp_path_factory.mktemp("gradio")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))  # as the command does it: gradio shows no file from elsewhere
+        page = build_page(engine, "tiny", folder)
+        _, address, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+        yield address
         page.close()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    return write_wav(tmp_path_factory.mktemp("recording") / "long.wav", tone(12.0))
+
+
+def test_uploaded_clip_is_answered_over_http(engine, page, recording):
+    gradio_client = pytest.importorskip("gradio_client")
+    expected = answer(engine, recording)
+    client = gradio_client.Client(page, verbose=False)
+    heading, probabilities, waveform, timeline = client.predict(gradio_client.handle_file(str(recording)), api_name="/predict")
+    assert heading == expected.heading
+    shown = {row["label"]: row["confidence"] for row in probabilities["confidences"]}
+    assert shown == pytest.approx(expected.probabilities, abs=1e-6) and len(shown) == len(LABELS)
+    assert waveform["plot"].startswith("data:image/") and Path(timeline).read_bytes()[:4] == expected.timeline.read_bytes()[:4]
+    assert client.predict(None, api_name="/predict")[0] == "", "nothing given, nothing said"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_uploaded_clip_is_answered_in_a_browser(engine, page, recording, tmp_path):
+    best = max((probabilities := answer(engine, recording).probabilities), key=probabilities.get)
+    with Tab(tmp_path / "profile") as tab:
+        tab.call("Page.navigate", url=page)
+        tab.upload("input[type=file]", recording)
+        tab.wait_for(f"[...document.querySelectorAll('h2')].some(heading => heading.innerText.includes({best!r}))")
+        tab.wait_for("[...document.querySelectorAll('img')].some(image => image.src.includes('timeline') && image.naturalWidth > 300)")
+        text = tab.value("document.body.innerText")
+        tab.picture(tmp_path / "page.png")
     assert all(bilingual(name) in text for name in LABELS)
+    assert (tmp_path / "page.png").stat().st_size > 20_000

@@ -124,6 +124,15 @@ def test_two_speakers_too_quick_for_a_subtitle_each_share_one_behind_dashes():
     assert len(lay_out(other, SubtitlesConfig(preset="netflix_ko"), FPS).cues) == 2, "each emotion keeps its colour"
 
 
+@pytest.mark.parametrize(
+    ("preset", "before"), [("netflix_ko", "(민수) "), ("netflix_en", "[민수] "), ("youtube", "민수: "), ("plain", "민수: ")]
+)
+def test_a_speaker_is_named_as_the_preset_wants_it(preset, before):
+    config = SubtitlesConfig(preset=preset, sdh=True, names="ko")
+    cues = lay_out([spoken(0.0, 3.0, ["네."], "angry", "민수")], config, FPS, THEME.sdh["ko"]).cues
+    assert [cue.lines for cue in cues] == [(f"{before}[화난 목소리로] 네.",)]
+
+
 def test_an_emotion_is_said_where_it_changes_in_either_language():
     emotions = ["neutral", "angry", "angry", "sad", "neutral", "sad"]
     segments = [spoken(3.0 * place, 3.0 * place + 2, ["네."], emotion) for place, emotion in enumerate(emotions)]
@@ -149,6 +158,8 @@ def test_text_is_broken_where_its_sense_allows_it():
         "경치 좋고, 음식도 맛있고,",
         "이번 여행은 대만족이야.",
     ]
+    assert into_lines(["(지영)", "[기쁜", "목소리로]", "보잘것없는", "선물이지만"], 32)[1] == "보잘것없는 선물이지만", "a tag stays whole"
+    assert into_lines(["또한", "경찰은", "2건", "이상의", "테러가"], 20)[1].startswith("2건 이상의")
     long = "It was late. We had walked for hours through the rain and the mud of fields. Nobody had said a word since noon, and nobody did."
     screens = into_subtitles(long, 42, 2)
     assert [" ".join(lines) for lines in screens] == [long[: long.index("Nobody") - 1], long[long.index("Nobody") :]]

@@ -159,6 +159,18 @@ def test_speech_is_found_where_it_is_the_same_in_one_block_as_in_many(model, mon
     assert all(end - start <= 0.6 * SECOND + 2 * 1600 for start, end in voice_activity.speech_spans(samples, 0.6))
 
 
+def test_speech_begins_where_the_detector_first_hears_it_and_no_pause_is_lost():
+    from ser.transcripts.voice_activity import _spoken
+
+    unsure, sure, none = [0.3] * 10, [0.9] * 12, [0.05] * 20
+    assert _spoken(np.array([*none, *unsure, *sure, *none]), 0.2) == [(20, 42)]
+    assert _spoken(np.array([*none, *unsure, *none]), 0.2) == [], "what is never sure is no speech"
+    assert _spoken(np.array([*none, *unsure, *sure[:4], *none]), 0.2) == [], "nor is a click with something before it"
+    hissing = np.array([*none, *sure, *unsure * 2, *sure, *none])
+    assert _spoken(hissing, 0.2) == [(20, 32), (39, 64)], "a pause of 0.2 s stays one"
+    assert _spoken(hissing, 2.0) == [(20, 64)]
+
+
 def test_whisper_hears_the_speech_alone_and_the_same_every_time(model, tmp_path, no_network):
     config = SpeechConfig(words=False, language="ko", beam_size=2)
     samples = np.concatenate([quiet(3), voice(), quiet(8), voice(1), quiet(3)])

@@ -10,10 +10,11 @@ Each call is a short way into what the commands use too; docs/korean.md describe
 """
 
 from ser.korean.dataset import SpeechEmotionDataset, load_dataset_from_directory
-from ser.korean.engine import InferenceEngine, Prediction, create_inference_engine
+from ser.korean.engine import InferenceEngine, create_inference_engine
 from ser.korean.evaluator import ModelEvaluator
 from ser.korean.history import plot_training_history
 from ser.korean.logs import setup_logging
+from ser.korean.predictions import Prediction
 from ser.korean.preprocessing import AudioPreprocessor
 from ser.korean.trainer import EmotionTrainer, create_trainer
 

@@ -7,12 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
-import pandas as pd
 
-from ser.audio import SAMPLE_RATE, decode_all
+from ser.audio import SAMPLE_RATE
+from ser.audio.pool import Decoders
 from ser.audio.stream import AudioStream, checked_blocks
 from ser.config import DataConfig
 from ser.data.inputs import Input
@@ -21,9 +20,8 @@ from ser.data.tables import read_paths
 from ser.data.utterance import EMPTY, tidy
 from ser.inference.prediction import Predictor
 from ser.korean.dataset import as_list
-from ser.report.tables import without_formulas
+from ser.korean.predictions import Prediction, check_output, write_predictions
 from ser.runtime.errors import UserError
-from ser.runtime.files import write_csv, write_json
 from ser.runtime.progress import ProgressBar
 from ser.timeline.windows import Timeline, checked_window, cut_windows, predict_timeline, predict_windows
 
@@ -32,35 +30,17 @@ log = logging.getLogger(__name__)
 CLIPS_AT_ONCE = 256  # decoded and in memory together: sorted by length among each other, at most 123 MB of 15 s clips
 
 
-class Prediction(TypedDict):
-    """What is said about one file, or one text. Without a usable status the emotion, its Korean name and the confidence are None."""
-
-    file_path: str
-    """"" where only a text was given."""
-    predicted_emotion: str | None
-    """The label, as the model names it: a key of `ser.data.labels` where the emotion is known there."""
-    predicted_emotion_ko: str | None
-    confidence: float | None
-    """Probability of the predicted emotion, 0 to 1."""
-    probabilities: dict[str, float]
-    """Of every label, in the model's order; empty where the file can't be used."""
-    status: str
-    """ok, or what was noticed: no_transcript (predicted by the audio alone), resampled, downmixed, too_long (cut to the model's length),
-    clipped, incomplete; unusable are missing, undecodable, truncated, non_finite, out_of_scale, too_short, silent and empty_text."""
-    detail: str
-    """The status in words."""
-    duration: float
-    """Seconds of the whole file; 0 where unknown, and of texts."""
-
-
 class InferenceEngine:
     """A trained run (mean of its folds), one fold, a model folder or a hub name, loaded once. Several threads may ask it at once.
+
+    The model answers one after the other; files are decoded beside it, in processes of their own that stay for the next file.
 
     Folds stay in memory together: five folds of a large model take 6.3 GB; open one fold where that is too much.
     """
 
     def __init__(self, model: str | Path, batch_size: int = 16, precision: str = "auto") -> None:
         self.predictor = Predictor(model, batch_size, precision)
+        self.decoders = Decoders()
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -104,7 +84,7 @@ class InferenceEngine:
         output: a .csv or .json to write them to. speakers, texts: one for each.
         """
         paths = as_list(paths)
-        _check_output(output)
+        check_output(output)
         bar = ProgressBar(self.stream(paths, speakers, texts), "predicting", len(paths), unit="file")
         results = list(bar)
         if output is not None:
@@ -123,14 +103,22 @@ class InferenceEngine:
         return self.predictor.probabilities(samples)
 
     def warmup(self) -> float:
-        """Answer something made up, so that the first real answer isn't the slow one; returns the seconds it took."""
+        """Answer something made up, so that the first real answer isn't the slow one; returns the seconds it took.
+
+        The process that decodes files is started too, and stays.
+        """
         started = time.perf_counter()
         if self.takes == "text":
             self.predictor.probabilities(texts=["ok"])
         else:
             noise = np.random.default_rng(0).integers(-3000, 3000, SAMPLE_RATE, dtype=np.int16)
             self.predictor.probabilities([noise])
+            self.decoders.start()
         return time.perf_counter() - started
+
+    def close(self) -> None:
+        """End the processes that decode files (the next file starts one again). They end with the engine too."""
+        self.decoders.close()
 
     def predict_stream(
         self, source: str | Path | Iterable[np.ndarray], window: float | None = None, step: float | None = None
@@ -187,7 +175,7 @@ class InferenceEngine:
         at_once = len(paths) if self.predictor.compares_clips else CLIPS_AT_ONCE
         for start in range(0, len(paths), max(at_once, 1)):
             part = paths[start : start + at_once]
-            clips = list(decode_all(part, max_seconds=self.predictor.max_seconds))
+            clips = list(self.decoders.decode_all(part, max_seconds=self.predictor.max_seconds))
             usable = [place for place, clip in enumerate(clips) if clip.usable]
             voices = None if speakers is None else [speakers[start + place] for place in usable]
             words = None if said is None else [said[start + place] for place in usable]
@@ -227,24 +215,3 @@ def create_inference_engine(results_dir: str | Path, batch_size: int = 16, preci
     batch_size: clips in one forward pass. precision: auto, fp32, bf16 or fp16.
     """
     return InferenceEngine(results_dir, batch_size, precision)
-
-
-def write_predictions(results: Sequence[Prediction], path: str | Path, label_names: Sequence[str]) -> None:
-    """Write predictions as .json (a list of them) or .csv (probabilities in columns p_<label>). Raises UserError for another ending."""
-    path = Path(path)
-    _check_output(path)
-    if path.suffix.lower() == ".json":
-        write_json(path, list(results))
-        return
-    rows = [
-        {key: value for key, value in result.items() if key != "probabilities"}
-        | {f"p_{name}": result["probabilities"].get(name) for name in label_names}
-        for result in results
-    ]
-    columns = [key for key in Prediction.__annotations__ if key != "probabilities"] + [f"p_{name}" for name in label_names]
-    write_csv(path, without_formulas(pd.DataFrame(rows, columns=columns)))
-
-
-def _check_output(path: str | Path | None) -> None:
-    if path is not None and Path(path).suffix.lower() not in (".csv", ".json"):
-        raise UserError(f"output: given {path}; allowed endings are .csv and .json.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser.audio import SAMPLE_RATE, decode_all, to_float
+from ser.audio import SAMPLE_RATE, to_float
 from ser.data.labels import display_korean, english, is_emotion
 from ser.korean.engine import InferenceEngine
 from ser.runtime.errors import UserError
@@ -61,7 +61,7 @@ def answer(engine: InferenceEngine, path: str | Path | None, text: str = "", fol
             timeline = _timeline(engine, path, folder)
         except UserError as error:  # models that compare clips with each other have none
             heading += f"\n\n{error}"
-    return Answer(heading, probabilities, _waveform(path, engine.predictor.max_seconds), timeline)
+    return Answer(heading, probabilities, _waveform(engine, path), timeline)
 
 
 def _timeline(engine: InferenceEngine, path: str | Path, folder: str | Path | None) -> Path | None:
@@ -73,15 +73,13 @@ def _timeline(engine: InferenceEngine, path: str | Path, folder: str | Path | No
     return png
 
 
-def _waveform(path: str | Path, heard: float) -> Figure | None:
-    """The first minute: the loudest and the quietest sample of each stretch.
-
-    heard: seconds that the model hears, which is all that can be shown of a file that is damaged behind them.
-    """
+def _waveform(engine: InferenceEngine, path: str | Path) -> Figure | None:
+    """The first minute, or what the model hears where the file is damaged behind that: loudest and quietest sample of each stretch."""
     from matplotlib.figure import Figure
 
     # In a process of its own, as the model's clips are: a damaged file may crash its decoder.
-    clips = (next(decode_all([path], max_seconds=seconds)) for seconds in (SHOWN_SECONDS, heard))
+    lengths = (SHOWN_SECONDS, engine.predictor.max_seconds)
+    clips = (next(engine.decoders.decode_all([path], max_seconds=seconds)) for seconds in lengths)
     clip = next((clip for clip in clips if clip.usable), None)
     if clip is None:
         return None

@@ -20,11 +20,12 @@ LEANS_ON_NEXT = re.compile(
     r"(an?|the|th(is|at|ese|ose)|my|y?our|his|her|its|their|of|to|in|on|at|by|for|from|with|without|into|about|and|or|but|nor|so|if|as|than"
     r"|because|when|while|who|which|i|you|s?he|it|we|they|is|are|was|were|be|been|am|ha(ve|s|d)|do(es)?|did|will|would|can|could|shall"
     r"|should|may|might|must|not|no|\w+n't|very|too|more|most|m(r|rs|s)\.|dr\."
-    r"|이|그|저|한|두|세|네|몇|안|못|더|잘|꼭|좀|참|너무|정말|매우|아주|가장|모든|어떤|무슨|새|첫|및|또|또는|그런|이런|저런)$",
+    r"|[\[(][^\])]*"  # a tag for the deaf, or a name, that ends in a later word
+    r"|\S*[있없하되같]는|이|그|저|한|두|세|네|몇|안|못|더|잘|꼭|좀|참|너무|정말|매우|아주|가장|모든|어떤|무슨|새|첫|및|또|또는|그런|이런|저런)$",
     re.IGNORECASE,
 )
 LEANS_ON_LAST = re.compile(
-    r"(수|것|거|게|걸|건|줄|때|뿐|만큼|대로|채|듯|척|등|리|적|중|후|뒤|전)(이|은|는|을|를|도|에|만|의|가|로|까지|부터|입니다|이다)?$|있|없|않|못하|싶"
+    r"(수|이상|이하|정도|것|거|게|걸|건|줄|때|뿐|만큼|대로|채|듯|척|등|리|적|중|후|뒤|전)(이|은|는|을|를|도|에|만|의|가|로|까지|부터|입니다|이다)?$|있|없|않|못하|싶"
 )
 
 

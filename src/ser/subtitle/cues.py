@@ -92,7 +92,7 @@ def lay_out(
     return Layout(cues, overlapping, short, fast)
 
 
-def shown_text(segment: EmotionSegment, config: SubtitlesConfig, tag: str = "") -> str:
+def shown_text(segment: EmotionSegment, config: SubtitlesConfig, rules: Rules, tag: str = "") -> str:
     """The text of a segment as it is shown, in one line."""
     text = clean(segment.text)
     if not text:
@@ -101,7 +101,7 @@ def shown_text(segment: EmotionSegment, config: SubtitlesConfig, tag: str = "") 
     elif tag:
         text = f"[{tag}] {text}"
     if config.speakers and segment.speaker and clean(segment.speaker):
-        return f"{clean(segment.speaker)}: {text}"
+        return rules.named.format(clean(segment.speaker)) + text
     return text
 
 
@@ -124,7 +124,7 @@ def _end(start: int, spoken_until: int, wanted: int, following: int | None, limi
 
 def _drafts(segment: EmotionSegment, place: int, tag: str, config: SubtitlesConfig, rules: Rules) -> list[_Draft]:
     """A segment as one draft, or as several where its text doesn't fit on the screen at once, or would stand there too long."""
-    text = shown_text(segment, config, tag)
+    text = shown_text(segment, config, rules, tag)
     korean = is_korean(text)
     length = segment.end - segment.start
     screens = into_subtitles(text, rules.width(korean), rules.lines, max(1, math.ceil(length / rules.max_seconds - 1e-6)))

@@ -15,7 +15,8 @@ from ser.config import SubtitlesConfig
 class Rules:
     """columns: of a line, where wide letters (Hangul) count two: Netflix counts Latin letters, blanks and marks half in Korean. letters per
     second: blanks and marks count. gap_frames: at least between two subtitles. closes_frames: a shorter gap is closed to gap_frames.
-    joins: subtitles too short to be read are put together with a neighbour. dash: before what each of two speakers says.
+    joins: subtitles too short to be read are put together with a neighbour. dash: before what each of two speakers says. named: how a
+    speaker is named before the text.
     """
 
     columns: int = 42
@@ -29,6 +30,7 @@ class Rules:
     closes_frames: int = 0
     joins: bool = False
     dash: str = "- "
+    named: str = "{}: "
     korean_italics: bool = True
 
     def width(self, korean: bool) -> int:
@@ -43,8 +45,8 @@ class Rules:
 NETFLIX = Rules(gap_frames=2, closes_frames=12, joins=True)
 PRESETS = {
     "plain": Rules(),
-    "netflix_ko": replace(NETFLIX, korean_italics=False),
-    "netflix_en": replace(NETFLIX, dash="-"),
+    "netflix_ko": replace(NETFLIX, korean_italics=False, named="({}) "),
+    "netflix_en": replace(NETFLIX, dash="-", named="[{}] "),
     "youtube": Rules(min_seconds=1.0, letters_per_second=21.0, joins=True),
 }
 SDH_KOREAN_SPEED = 14.0  # netflix_ko: for the deaf and hard of hearing

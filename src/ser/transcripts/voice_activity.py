@@ -5,6 +5,7 @@ The network sees 32 ms at a time and remembers what it heard, so a recording of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -17,6 +18,7 @@ WINDOW = 512  # samples: 32 ms
 CONTEXT = 64  # samples before each window that the network sees too
 BLOCK_WINDOWS = 2000  # 64 s
 SPEECH, NO_SPEECH = 0.5, 0.35  # speech begins above the one and ends below the other, Silero's defaults
+BEGINNING = 0.2  # what stands before it and above this is its beginning: of the shouted, the whispered and the very soft
 SILENCE = 0.4  # seconds without speech that end a span, and seconds kept on both sides of it, where nothing else is asked for
 SHORTEST = 0.25  # seconds; what is shorter is a click
 PADDING = 0.1
@@ -65,9 +67,9 @@ def speech_probabilities(samples: np.ndarray) -> np.ndarray:
 
 
 def _spoken(probabilities: np.ndarray, silence: float) -> list[tuple[int, int]]:
-    """(start, end) in windows: from above SPEECH until it stays below NO_SPEECH for `silence` seconds."""
+    """(start, end) in windows: from above SPEECH until it stays below NO_SPEECH for `silence` seconds, with its beginning."""
     spans, start, quiet_since = [], None, None
-    patience = silence * SAMPLE_RATE / WINDOW
+    patience = math.ceil(silence * SAMPLE_RATE / WINDOW)
     for place, probability in enumerate(probabilities.tolist()):
         if probability >= SPEECH:
             start, quiet_since = (place if start is None else start), None
@@ -78,7 +80,16 @@ def _spoken(probabilities: np.ndarray, silence: float) -> list[tuple[int, int]]:
                 start = quiet_since = None
     if start is not None:
         spans.append((start, len(probabilities) if quiet_since is None else quiet_since))
-    return [(start, end) for start, end in spans if (end - start) * WINDOW >= SHORTEST * SAMPLE_RATE]
+    sure = [(start, end) for start, end in spans if (end - start) * WINDOW >= SHORTEST * SAMPLE_RATE]
+    free = [0, *(end + patience for _, end in sure)]
+    return [(_beginning(probabilities, start, after), end) for (start, end), after in zip(sure, free, strict=False)]
+
+
+def _beginning(probabilities: np.ndarray, place: int, free: int) -> int:
+    """Where speech that is surely heard from `place` on has begun; not before `free`: the pause before it stays one."""
+    while place > free and probabilities[place - 1] >= BEGINNING:
+        place -= 1
+    return place
 
 
 def _part(probabilities: np.ndarray, start: int, end: int, longest: int) -> list[tuple[int, int]]:
