@@ -10,6 +10,7 @@
 The last one predicts the run's own clips again, each by the fold that hasn't trained on it, and the test clips: a run folder for
 `ser.ensemble`, with its out-of-fold score beside the one without views.
 A model of texts takes a CSV `id,text`; one of audio and text a CSV `id,path,text`, or `id,path` and --data.transcripts.
+A model of several labels (data.multi_label) gives each row those that reach their thresholds, as joy|sad, or none.
 The audio is prepared exactly as in training: what that was is stored in the model's folder.
 """
 
@@ -57,7 +58,9 @@ def main(argv: list[str]) -> None:
     output = output_file(arguments.output, ".csv", ".json") if arguments.output else None
     takes = load_model(model_folders(arguments.model)[0]).takes
     clips = clips_to_predict(arguments.paths, config.data, takes)
-    table, store = predict_table(arguments.model, clips, config.data, arguments.batch_size, arguments.precision, views=views)
+    table, store = predict_table(
+        arguments.model, clips, config.data, arguments.batch_size, arguments.precision, views=views, multi_label=True
+    )
     if cut := cut_clips(store):
         print(
             f"warning: {cut} of {len(table)} clips are longer than the model hears at once: only their beginning counts (see ser.timeline)"
@@ -120,7 +123,10 @@ def _show(table: pd.DataFrame, store: Store) -> None:
     """The first rows, with what is wrong with a clip, or was left out of it."""
     for row, found in zip(table.head(SHOWN).itertuples(), store.report.itertuples(), strict=False):
         if isinstance(row.label, str):
-            print(f"{shown([row.id])}  {row.label} {row.confidence:.2f}" + (f" ({found.detail})" if _is_worth_telling(found) else ""))
+            print(
+                f"{shown([row.id])}  {row.label or 'no label'} {row.confidence:.2f}"
+                + (f" ({found.detail})" if _is_worth_telling(found) else "")
+            )
         else:
             print(f"{shown([row.id])}  not predicted: {row.status}" + (f", {found.detail}" if found.detail else ""))
     if len(table) > SHOWN:

@@ -33,7 +33,12 @@ def main(argv: list[str]) -> None:
 
 def read_arguments(argv: list[str]) -> Namespace:
     parser = build_parser("bundle", __doc__, sections=[], usage="RUN [RUN ...] --output DIR [--method mean]")
-    parser.add_argument("runs", type=str, nargs="+", help="Run folders, e.g. outputs/wav2vec2_base.")
+    parser.add_argument(
+        "runs",
+        type=str,
+        nargs="+",
+        help="Run folders, of one seed or several, e.g. outputs/wav2vec2_base; and models of all clips, outputs/X/full_fit.",
+    )
     parser.add_argument("--output", type=str, required=True, help="Folder to write, e.g. bundles/base.")
     parser.add_argument("--method", type=Literal[tuple(METHODS)], default="mean", help="How runs are blended, as in ser.ensemble.")
     parser.add_argument("--sample", type=str, help="Sample submission; by default sample_submission.csv in the data folder of the runs.")

@@ -34,6 +34,10 @@ def config_of(file: Path, options: list[str]) -> Config:
         config = read_config_words(["--config", str(file), *options])
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
+    if config.data.multi_label:
+        raise UserError(
+            f"{file}: data.multi_label: experiments are compared by the one label of a clip. `ser.train` reports several labels."
+        )
     if config.run.seeds:
         raise UserError(f"{file}: run.seeds: an experiment is trained once here. Take it out; `python -m ser.train` trains several seeds.")
     return config

@@ -19,6 +19,8 @@ class DataConfig:
     labels: str = "auto"
     """Label set: auto (integers mean competition6, names mean those found), a set the registry knows, e.g. korean15, or own: any labels,
     their names as they stand, in sorted order."""
+    multi_label: bool = False
+    """Several labels a clip, or none: columns label_<emotion> of 0 and 1, or a column label with lists, joy|sadness. For texts."""
     speakers: str | None = None
     """CSV `id,speaker`, with `gender` where known. Without it, <root>/train_speakers.csv is used when it is there."""
     transcripts: str | None = None

@@ -50,6 +50,26 @@ def _check_for_texts(config: Config) -> None:
         raise UserError(f"train.mixup: words can't be mixed like sound, and model.kind {config.model.kind} reads them: set it to 0.")
 
 
+MULTI_LABEL_KINDS = ("text_ngrams", "text_encoder")
+_OF_ONE_LABEL = ("train.class_weights", "train.sampler", "train.label_smoothing", "train.focal_gamma", "cv.full_fit", "run.seeds")
+
+
+def check_multi_label(config: Config) -> None:
+    """Raise UserError where a training asks for the one label of a clip, and clips may have several (data.multi_label)."""
+    if not config.data.multi_label:
+        return
+    if config.model.kind not in MULTI_LABEL_KINDS:
+        raise UserError(
+            f"data.multi_label: model.kind {config.model.kind} gives each clip one label; several are given by "
+            f"{' and '.join(MULTI_LABEL_KINDS)}. Choose one of these kinds, or set data.multi_label to false."
+        )
+    for key in _OF_ONE_LABEL:
+        section, name = key.split(".")
+        part = next(part for part in dataclasses.fields(getattr(config, section)) if part.name == name)
+        if (value := getattr(getattr(config, section), name)) != (usual := _default_of(part)):
+            raise UserError(f"{key}: given {value}, which isn't made for several labels a clip (data.multi_label): set it to {usual}.")
+
+
 def has_solved_head(config: Config) -> bool:
     """Whether the model is an encoder whose head is all there is to learn, and can be solved, as long as its clips don't change."""
     own = config.model

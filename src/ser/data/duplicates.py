@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ser.data.csv_input import shown
+from ser.data.label_matrix import label_sets, listed
 from ser.data.tables import Table
 
 # In order of harm, with what each means to a reader.
@@ -88,9 +89,15 @@ def _within_train(
         yield Finding("across_folds", ids, _listed(f"{train.ids[row]} (fold {folds[row]})" for row in rows))
     else:
         yield Finding("within_fold", ids, _listed(ids))
-    if train.labels is not None and len({int(train.labels[row]) for row in rows}) > 1:
-        names = [label_names[train.labels[row]] if label_names else f"label {train.labels[row]}" for row in rows]
+    if train.labels is not None and len(set(label_sets(train.labels[rows]).tolist())) > 1:
+        names = _labels_of(train.labels[rows], label_names)
         yield Finding("different_labels", ids, _listed(f"{name} ({label})" for name, label in zip(ids, names, strict=True)))
+
+
+def _labels_of(labels: np.ndarray, label_names: Sequence[str]) -> list[str]:
+    if labels.ndim == 2:
+        return [names or "no label" for names in listed(labels, label_names or range(labels.shape[1]))]
+    return [label_names[label] if label_names else f"label {label}" for label in labels]
 
 
 def _speakers_across(train: Table, folds: np.ndarray) -> Iterable[Finding]:

@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from ser.config import FoldsConfig
 from ser.data.csv_input import check_ids, count, read_csv_input, shown
+from ser.data.label_matrix import label_sets, label_shares, strata
 from ser.data.tables import Table
 from ser.data.text_groups import text_groups
 from ser.runtime.errors import UserError
@@ -34,7 +35,7 @@ def make_folds(train: Table, config: FoldsConfig, seed: int, label_names: Sequen
     groups = np.array(train.speakers) if by_speaker else _sentences(train) if config.split == "text" else None
     # Sorted by id, the split doesn't change with the order of the rows.
     order = np.array(sorted(range(len(train)), key=lambda row: train.ids[row]))
-    labels = train.labels[order]
+    labels = strata(train.labels[order], config.n) if train.labels.ndim == 2 else train.labels[order]
     fold_seed = seed_of(seed, "folds")
     if groups is not None:
         parts = StratifiedGroupKFold(config.n, shuffle=True, random_state=fold_seed).split(labels, labels, groups[order])
@@ -109,7 +110,8 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
 def describe_split(train: Table, folds: np.ndarray) -> str:
     """One sentence on a split: how many folds, whether speakers are disjoint, whether labels are stratified."""
     head = f"{len(np.unique(folds))}-fold{_about_texts(train, folds)}"
-    stratified = "stratified by label" if _stratified(train, folds) else "labels not in equal shares"
+    by = "the rarest label of each clip" if train.labels.ndim == 2 else "label"
+    stratified = f"stratified by {by}" if _stratified(train, folds) else "labels not in equal shares"
     if train.speakers is None:
         return f"{head}, {stratified}; speakers are unknown, so whether they are disjoint between folds cannot be checked"
     speakers, shared = _speakers_in_folds(train, folds)
@@ -131,10 +133,14 @@ def _checked(path: Path, train: Table, config: FoldsConfig, label_names: Sequenc
 
 
 def _check_possible(train: Table, config: FoldsConfig, by_speaker: bool, label_names: Sequence[str]) -> None:
-    values, counts = np.unique(train.labels, return_counts=True)
+    values, counts = np.unique(label_sets(train.labels), return_counts=True)
     if len(values) < 2:
         raise UserError(f"folds: all {len(train)} training clips have one label; at least two emotions are needed to train.")
-    few = [f"{_name(label, label_names)} ({n})" for label, n in zip(values, counts, strict=True) if n < config.n]
+    few = (
+        []
+        if train.labels.ndim == 2
+        else [f"{_name(label, label_names)} ({n})" for label, n in zip(values, counts, strict=True) if n < config.n]
+    )
     if few:
         raise UserError(
             f"cv.n: {config.n} folds, but fewer clips of {shown(few, 20)}. Every class needs a clip per fold: "
@@ -166,6 +172,8 @@ def _check_trainable(train: Table, folds: np.ndarray, config: FoldsConfig, label
     """Every class in at least two folds: else the model of one fold never hears what it is asked about."""
     if len(np.unique(folds)) < config.n:
         raise UserError(f"cv.n: {config.n} folds can't be made of so few speakers: some fold stays empty. Set --cv.n lower.")
+    if train.labels.ndim == 2:
+        return  # of a label that only one fold has, the report's table per label tells; the clips' other labels are learnt all the same
     stuck = [
         f"{_name(label, label_names)} (fold {folds[train.labels == label][0]})"
         for label in np.unique(train.labels)
@@ -184,9 +192,9 @@ def _or_fewer_folds(most: int) -> str:
 
 def _stratified(train: Table, folds: np.ndarray) -> bool:
     """Each class's share in a fold is within 10 points of its share overall."""
-    share = pd.crosstab(folds, train.labels, normalize="index").to_numpy()
-    overall = pd.Series(train.labels).value_counts(normalize=True).sort_index().to_numpy()
-    return bool(np.abs(share - overall).max() <= 0.10)
+    count = train.labels.max() + 1 if train.labels.ndim == 1 else train.labels.shape[1]
+    share = np.stack([label_shares(train.labels[folds == fold], count) for fold in np.unique(folds)])
+    return bool(np.abs(share - label_shares(train.labels, count)).max() <= 0.10)
 
 
 def _sentences(train: Table) -> np.ndarray:

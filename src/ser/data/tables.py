@@ -16,6 +16,7 @@ from ser.config import DataConfig
 from ser.data.csv_input import CsvInput, as_text, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
 from ser.data.folders import audio_below, check_every_class_has_clips
 from ser.data.label_column import LABEL_COLUMNS, OWN, read_labels
+from ser.data.label_matrix import read_label_matrix, refuse_folders
 from ser.data.labels import is_emotion
 from ser.data.paths import is_audio_name, resolve_paths
 from ser.data.sample_submission import Sample, read_sample
@@ -27,7 +28,7 @@ from ser.runtime.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Clips in the order of their source. `labels` are positions in the data set's label_names, int64 of shape (N,).
+    """Clips in the order of their source. labels: int64 (N,), positions in label_names; where a clip may have several, (N, C) of 0 and 1.
 
     paths is () where there are texts only. texts: what is said or written, "" where that is unknown. genders: female or male.
     votes: (N, C), the share of annotators for each label, where several were asked; clear: (N,) bool, whether the label is a majority's.
@@ -159,7 +160,7 @@ def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Data
         raise UserError(f"{root}: there is test.csv but no train.csv, and labelled clips are needed. Put train.csv there.")
     if (root / "test.csv").is_file():
         test = read_clips(root / "test.csv", config)
-        if (root / "sample_submission.csv").is_file():
+        if (root / "sample_submission.csv").is_file() and not config.multi_label:  # whose form has one label a row
             sample = read_sample(root / "sample_submission.csv", test.ids, label_names, "test.csv")
     return Dataset(label_names, train, test, sample, root, "competition")
 
@@ -178,6 +179,7 @@ def _read_single_csv(path: Path, config: DataConfig, need_labels: bool) -> Datas
 
 def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels: bool) -> Dataset:
     """Clips are named by their path below the root, so that two files of one name in two folders stay two clips."""
+    refuse_folders(root, config.multi_label)
     ids = tuple(map(visible, clips))
     if len(set(ids)) < len(ids):
         twice = [name for name, clip in zip(ids, clips, strict=True) if name != clip]
@@ -215,6 +217,9 @@ def _read_clips(source: CsvInput, config: DataConfig) -> Table:
 
 def _with_labels(table: Table, source: CsvInput, config: DataConfig, need_labels: bool) -> tuple[Table, tuple[str, ...]]:
     """The table with its labels, and the votes they come from where there are any; the label names."""
+    if config.multi_label:
+        labels, label_names = read_label_matrix(source, config.labels, need_labels)
+        return replace(table, labels=labels), label_names
     if vote_columns(source, config.labels):
         votes, label_names = read_votes(source, config.labels)
         return replace(table, labels=votes.labels, votes=votes.shares, clear=votes.clear), label_names

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ser.diary.sentences import split_sentences
+from ser.inference.answers import labels_given
 from ser.report.pictures import save_figure
 from ser.runtime.errors import UserError
+from ser.scoring.thresholds import given_by
 
 DEFAULT_MODEL = "outputs/klue_roberta_text"
 EMPTY_MESSAGE = "there is no sentence in this text, so there is nothing to analyse."
@@ -18,35 +20,57 @@ EMPTY_MESSAGE = "there is no sentence in this text, so there is nothing to analy
 
 @dataclass(frozen=True)
 class Diary:
-    """n sentences of a text and their probabilities (n, labels); n may be 0."""
+    """n sentences of a text and their probabilities (n, labels); n may be 0.
+
+    thresholds: (labels,) from which probability on a sentence has an emotion, where it may have several; None where it has one.
+    """
 
     sentences: tuple[str, ...]
     label_names: tuple[str, ...]
     probabilities: np.ndarray
+    thresholds: np.ndarray | None = None
 
     @property
     def labels(self) -> list[str]:
-        """The likeliest emotion of each sentence."""
-        return [self.label_names[i] for i in self.probabilities.argmax(1)] if self.sentences else []
+        """The emotion of each sentence; of several joy|sad, "" where it has none."""
+        return labels_given(self.probabilities, self.label_names, self.thresholds)
+
+    @property
+    def found(self) -> np.ndarray:
+        """(n, labels) bool: which emotions each sentence has."""
+        if self.thresholds is not None:
+            return given_by(self.probabilities, self.thresholds)
+        return self.probabilities.argmax(1)[:, None] == np.arange(len(self.label_names)) if self.sentences else np.zeros((0, 0), bool)
 
     @property
     def by_count(self) -> dict[str, float]:
-        """Percent of the sentences that have each emotion, largest first, 100.00 in all; {} without sentences."""
-        counts = np.bincount(self.probabilities.argmax(1), minlength=len(self.label_names)) if self.sentences else np.zeros(0)
-        return _sorted_percent(self.label_names, counts)
+        """Of all emotions found in the sentences each one's share in percent, largest first, 100.00 in all; {} where none was found.
+
+        Where a sentence has one emotion this is the percent of the sentences that have it.
+        """
+        return _sorted_percent(self.label_names, self.found.sum(axis=0))
+
+    @property
+    def by_sentence(self) -> dict[str, float]:
+        """Percent of the sentences that have each emotion found, largest first; over 100 in all where they have several."""
+        shares = 100 * self.found.mean(axis=0) if self.sentences else np.zeros(0)
+        pairs = [(name, round(float(share), 2)) for name, share in zip(self.label_names, shares, strict=False) if share]
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
     @property
     def by_probability(self) -> dict[str, float]:
-        """Mean probability of each emotion in percent, largest first, 100.00 in all; {} without sentences."""
+        """Mean probability of each emotion as share of them all in percent, largest first, 100.00 in all; {} without sentences."""
         return _sorted_percent(self.label_names, self.probabilities.mean(0) if self.sentences else np.zeros(0))
 
     def as_json(self) -> dict:
         """Shares and sentences as plain values."""
         rows = zip(self.sentences, self.labels, self.probabilities, strict=True)
+        several = {} if self.thresholds is None else {"by_sentence": self.by_sentence, "without_emotion": int((~self.found.any(1)).sum())}
         return {
             "n": len(self.sentences),
             "by_count": self.by_count,
             "by_probability": self.by_probability,
+            **several,
             "sentences": [
                 {
                     "sentence": sentence,
@@ -68,14 +92,15 @@ def read_diary(text: str, model: str | Path = DEFAULT_MODEL, max_len: int = 256)
         return Diary((), (), np.zeros((0, 0)))
     from ser.inference.prediction import predict_texts  # imports torch, which an empty text or --help needn't wait for
 
-    probabilities, names = predict_texts(model, sentences, max_tokens=max_len)
-    return Diary(sentences, names, probabilities)
+    answer = predict_texts(model, sentences, max_tokens=max_len)
+    return Diary(sentences, answer.label_names, answer.probabilities, answer.thresholds)
 
 
 def analyze_diary_percent(text: str, max_len: int = 256, return_details: bool = False, model: str | Path = DEFAULT_MODEL) -> dict:
     """The share of each emotion among the sentences of a text, in percent, largest first: {"happy": 66.67, "sad": 33.33, ...}.
 
-    max_len: tokens of a sentence that a text encoder reads. return_details: instead {"n", "by_count", "by_probability", "sentences"}.
+    max_len: tokens of a sentence that a text encoder reads. return_details: instead {"n", "by_count", "by_probability", "sentences"}; of
+    a model that gives a sentence several emotions also "by_sentence" and "without_emotion" (see `Diary`).
     An empty text gives a printed message and an empty result.
     """
     diary = read_diary(text, model, max_len)
@@ -97,11 +122,12 @@ def plot_shares(diary: Diary, png: str | Path) -> None:
     """Bars of both shares of each emotion."""
     from matplotlib.figure import Figure
 
-    names = list(diary.by_count)
+    names = list(diary.by_count if diary.thresholds is None else diary.by_sentence)  # of very many emotions those that were found
     figure = Figure(figsize=(7, 1.2 + 0.5 * len(names)), layout="constrained")
     axes = figure.subplots()
+    counted = "sentences" if diary.thresholds is None else "emotions found"
     for shift, (title, shares, colour) in enumerate(
-        (("sentences", diary.by_count, "#1f77b4"), ("mean probability", diary.by_probability, "#aec7e8"))
+        ((counted, diary.by_count, "#1f77b4"), ("mean probability", diary.by_probability, "#aec7e8"))
     ):
         bars = axes.barh([place + 0.4 * shift for place in range(len(names))], [shares[name] for name in names], 0.38, color=colour)
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
@@ -114,7 +140,7 @@ def plot_shares(diary: Diary, png: str | Path) -> None:
 
 
 def _sorted_percent(names: Sequence[str], shares: np.ndarray) -> Mapping[str, float]:
-    if not len(shares):
+    if not np.any(shares):
         return {}
     pairs = zip(names, percent(shares), strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

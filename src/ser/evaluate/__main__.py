@@ -35,9 +35,15 @@ def main(argv: list[str]) -> None:
     from ser.evaluate.evaluation import evaluate
     from ser.evaluate.page import write_evaluation_page
     from ser.evaluate.report import write_evaluation
+    from ser.evaluate.several_labels import evaluate_several
 
     mapping, views, output = read_mapping(arguments.mapping or ""), read_views(arguments.predict.views), output_folder(arguments.output)
     dataset = read_dataset(config.data)
+    if config.data.multi_label:
+        if mapping or views:
+            raise UserError("data.multi_label: labels are matched by name, and of texts there are no views: take --mapping and views out.")
+        print("\n".join(evaluate_several(arguments.model, dataset, config.data, output, arguments.batch_size, arguments.precision)))
+        return print(f"made {output}: report.html (open it in a browser), report.md, report.json, predictions.csv")
     found = evaluate(arguments.model, dataset, config.data, mapping, arguments.batch_size, arguments.precision, views)
     write_evaluation(found, output)
     write_evaluation_page(found, dataset.train, config.data, output / "report.html")

@@ -9,6 +9,7 @@ from ser.export.graph import write_onnx
 from ser.export.model_card import Facts, model_card
 from ser.export.parity import Parity, check_parity
 from ser.export.source import Source
+from ser.inference.answers import several_labels
 from ser.models.frontend_json import frontend_as_json
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
@@ -25,6 +26,8 @@ def export_folder(source: Source, output: Path, facts: Facts) -> Parity:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output: {output} holds something already, which export doesn't overwrite. Name a new folder, or empty it.")
     model = load_model(source.model)
+    if model.multi_label:
+        raise several_labels(source.model)
     if not model.by_epochs:
         features = "features that librosa, openSMILE or own code compute" if model.takes == "audio" else "n-grams that are counted"
         raise UserError(

@@ -41,7 +41,7 @@ def predict_probabilities(
     title: str | None = None,
     after_batch: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Softmax probabilities (len(rows), labels) as float64, in the order of `rows`.
+    """Probabilities (len(rows), labels) as float64, in the order of `rows`; they sum to one but where labels may be several.
 
     title: shows a progress bar under this name. after_batch: called after every batch; may raise to end the prediction. What a frozen
     encoder makes of a clip is kept with the store, for the next model on the same encoder. Raises BatchTooLarge when memory runs out.
@@ -57,7 +57,8 @@ def predict_probabilities(
     probabilities = np.empty((len(rows), len(model.label_names)))
 
     def take(batch_rows: np.ndarray, logits: torch.Tensor) -> None:
-        probabilities[[place[row] for row in batch_rows.tolist()]] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
+        likely = torch.sigmoid(logits.double()) if model.multi_label else torch.softmax(logits.double(), dim=-1)
+        probabilities[[place[row] for row in batch_rows.tolist()]] = likely.cpu().numpy()
         bar.update(len(batch_rows))
         after_batch()
 

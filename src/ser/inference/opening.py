@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from ser.config import DataConfig
 from ser.data.inputs import Input
+from ser.inference.answers import several_labels
 from ser.inference.seed_runs import seed_folders
 from ser.models.base import Model
 from ser.models.hub import checkpoint_folder
@@ -48,15 +49,18 @@ def _hub_folder(name: str) -> Path:
         raise UserError(f"{told}. As a hub name: {error}") from None
 
 
-def load_models(model: str | Path, accelerator: Accelerator) -> Iterator[tuple[str, Model]]:
+def load_models(model: str | Path, accelerator: Accelerator, multi_label: bool = False) -> Iterator[tuple[str, Model]]:
     """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device.
 
-    Raises UserError where one can't be loaded, or has other labels or takes its audio otherwise than the first.
+    multi_label: whether the caller can tell of several labels a clip. Raises UserError where one can't be loaded, gives several where one
+    is wanted, or has other labels or takes its audio otherwise than the first.
     """
     folders = model_folders(model)
     first = None
     for number, folder in enumerate(folders, 1):
         network = load_model(folder).to(accelerator.device)
+        if network.multi_label and not multi_label:
+            raise several_labels(model)
         facts = {"labels": network.label_names, "max_seconds": network.max_seconds, "noise_reduction": network.noise_reduction}
         first = first or facts
         if facts != first:

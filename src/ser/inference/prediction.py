@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from ser.config import DataConfig
 from ser.data.inputs import Store, open_store
 from ser.data.tables import Table
 from ser.data.views import View, needed_seconds
+from ser.inference.answers import read_thresholds, with_answers
 from ser.inference.forward import predict_probabilities
 from ser.inference.opening import as_in_training, check_takes, load_models, on_one_encoder
 from ser.inference.views import mean_over_views
@@ -25,6 +27,15 @@ from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
 from ser.runtime.progress import say
 from ser.scoring.calibration import read_temperature, scaled
+
+
+class Predicted(NamedTuple):
+    """probabilities: (usable rows of the store, C). thresholds: (C,) where a clip may be given several labels, None where it has one."""
+
+    probabilities: np.ndarray
+    label_names: tuple[str, ...]
+    thresholds: np.ndarray | None
+    store: Store
 
 
 def predict_views(
@@ -118,12 +129,14 @@ def predict_table(
     precision: str = "auto",
     workers: int = 0,
     views: Sequence[View] = (),
+    multi_label: bool = False,
 ) -> tuple[pd.DataFrame, Store]:
     """Predict clips with a run (mean over its folds), a fold, a model folder or a hub name, one model in memory at a time.
 
     Returns one row per clip in the order given, and the clips as the model took them: path and seconds where it hears, text where it reads,
-    status, label, confidence, p_<label> …; a clip that can't be used has its status, and no label. One that was predicted without its
-    words has the status no_transcript. views: in which the clips are predicted, besides as they are.
+    status, label (of several: joy|sad), confidence, p_<label> …; a clip that can't be used has its status, and no label. One that was
+    predicted without its words has the status no_transcript. views: in which the clips are predicted, besides as they are. multi_label:
+    whether several labels will do.
     """
 
     def open_for(network: Model) -> Store:
@@ -133,18 +146,17 @@ def predict_table(
             say(f"warning: {model} asks who speaks, which isn't known here: give a CSV `id,speaker` with --data.speakers.")
         return store
 
-    probabilities, names, store = mean_probabilities(model, open_for, batch_size, precision, workers, views=views)
+    found = mean_probabilities(model, open_for, batch_size, precision, workers, views=views, multi_label=multi_label)
+    store = found.store
     status = store.report["status"].where(~store.without_transcript, "no_transcript")
     facts = {"text": table.texts} if store.reads else {}
     facts |= {} if store.clips is None else {"path": list(map(str, table.paths))}
     facts |= {"status": status} | ({} if store.clips is None else {"seconds": store.report["seconds"]})
-    return _with_predictions(pd.DataFrame(facts), probabilities, names, store.usable), store
+    return with_answers(pd.DataFrame(facts), found.probabilities, found.label_names, store.usable, found.thresholds), store
 
 
-def predict_texts(
-    model: str | Path, texts: Sequence[str], batch_size: int = 16, max_tokens: int | None = None
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Probabilities (n, labels) of texts, none of which may be empty, and the names of the labels.
+def predict_texts(model: str | Path, texts: Sequence[str], batch_size: int = 16, max_tokens: int | None = None) -> Predicted:
+    """Probabilities (n, labels) of texts, none of which may be empty.
 
     max_tokens: of a text, that a text encoder reads, where that is less than in training. Raises UserError for a model that hears.
     """
@@ -153,8 +165,7 @@ def predict_texts(
         check_takes("text", model, network)
         return Store.of_texts(texts)
 
-    probabilities, names, _ = mean_probabilities(model, open_for, batch_size, max_tokens=max_tokens)
-    return probabilities, names
+    return mean_probabilities(model, open_for, batch_size, max_tokens=max_tokens, multi_label=True)
 
 
 def mean_probabilities(
@@ -165,29 +176,21 @@ def mean_probabilities(
     workers: int = 0,
     max_tokens: int | None = None,
     views: Sequence[View] = (),
-) -> tuple[np.ndarray, tuple[str, ...], Store]:
-    """Probabilities (usable rows, labels): the mean over the models behind `model`, one in memory at a time; the labels; the store.
+    multi_label: bool = False,
+) -> Predicted:
+    """The mean over the models behind `model`, one in memory at a time.
 
     open_for: the store for the first of the networks. max_tokens: of a text, that a text encoder reads, where that is less than in
     training. views: as for `predict_views`.
     """
     accelerator = make_accelerator(precision)
     store, total, count = None, 0.0, 0
-    for title, network in load_models(model, accelerator):
+    for title, network in load_models(model, accelerator, multi_label):
         store = open_for(network) if store is None else store
         if max_tokens is not None:
             network.read_at_most(max_tokens)
         rows = np.flatnonzero(store.usable)
         total = total + predict_views(network, store, rows, views, batch_size, accelerator, workers, title)
         count += 1
-    return scaled(total / count, read_temperature(model)), network.label_names, store
-
-
-def _with_predictions(table: pd.DataFrame, probabilities: np.ndarray, names: Sequence[str], usable: np.ndarray) -> pd.DataFrame:
-    """The table with label, confidence and p_<label> … in the usable rows, which the probabilities (rows, labels) are of."""
-    rows = np.flatnonzero(usable)
-    table.loc[rows, "label"] = [names[i] for i in probabilities.argmax(1)]
-    table.loc[rows, "confidence"] = probabilities.max(1, initial=0.0)
-    for i, name in enumerate(names):
-        table.loc[rows, f"p_{name}"] = probabilities[:, i]
-    return table
+    thresholds = read_thresholds(model, network.label_names) if network.multi_label else None
+    return Predicted(scaled(total / count, read_temperature(model)), network.label_names, thresholds, store)

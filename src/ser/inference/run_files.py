@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ser.data.csv_input import read_csv_input
+from ser.data.label_matrix import from_plain
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 
@@ -23,18 +24,24 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
 
 def read_data(path: Path) -> tuple[dict, list[dict], np.ndarray]:
-    """data.json, its training clips that were used, and their labels (N,)."""
+    """data.json, its training clips that were used, and their labels: (N,), or (N, C) of 0 and 1 where they may be several."""
     data = read_record(path, ("fingerprint", "label_names", "train", "test", "split"))
     try:
         unused = {clip["id"] for clip in data.get("dropped", ())}
         train = [clip for clip in data["train"] if clip["id"] not in unused]
-        labels = np.array([clip["label"] for clip in train], dtype=np.int64)
+        labels = [clip["label"] for clip in train]
+        several = data.get("multi_label", False)
+        labels = from_plain(labels, len(data["label_names"])) if several else np.array(labels, dtype=np.int64)
         complete = all(isinstance(clip[key], str) for clip in [*train, *data["test"]] for key in ("id", "audio_hash"))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path} isn't as `python -m ser.train` writes it ({type(error).__name__}: {error}).") from None
     if not complete:
         raise UserError(f"{path} isn't as `python -m ser.train` writes it: ids and audio hashes must be text.")
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(data["label_names"]):
+    if len(labels) == 0 or several:
+        if len(labels) == 0:
+            raise UserError(f"{path} holds no training clip.")
+        return data, train, labels
+    if labels.min() < 0 or labels.max() >= len(data["label_names"]):
         raise UserError(f"{path}: the training clips need labels from 0 to {len(data['label_names']) - 1}.")
     return data, train, labels
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ser.data.csv_input import shown
+from ser.inference.answers import several_labels
 from ser.inference.run_files import finished_folds, read_csv, read_data, read_fold_numbers, read_metrics, read_record, unique
 from ser.runtime.errors import UserError
 
@@ -34,7 +35,7 @@ class Run:
     split: str
     label_names: tuple[str, ...]
     ids: tuple[str, ...]
-    labels: np.ndarray  # (N,) int64
+    labels: np.ndarray  # (N,) int64; (N, C) of 0 and 1 where a clip may have several
     speakers: tuple[str, ...] | None
     fold_of: np.ndarray  # (N,) int64
     folds: tuple[int, ...]  # finished ones
@@ -63,11 +64,11 @@ class Run:
         return ~np.isnan(self.oof[:, 0])
 
 
-def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
+def read_run(folder: str | Path, allow_missing_folds: bool = False, multi_label: bool = False) -> Run:
     """Read and check a run folder.
 
-    Raises UserError when a file is missing or damaged, ids don't match, probabilities aren't probabilities, or folds
-    are unfinished (unless allowed; at least one must be finished).
+    multi_label: whether a run of several labels a clip will do. Raises UserError when it won't, a file is missing or damaged, ids don't
+    match, probabilities aren't probabilities, or folds are unfinished (unless allowed; at least one must be finished).
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -77,6 +78,9 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
     if folder.resolve().name == FULL_FIT:
         raise UserError(f"{folder} was trained on all clips and has no out-of-fold predictions, which are needed here. Name its run.")
     data, train, labels = read_data(folder / "data.json")
+    several = labels.ndim == 2
+    if several and not multi_label:
+        raise several_labels(folder)
     label_names = tuple(data["label_names"])
     ids = unique([clip["id"] for clip in train], folder / "data.json")
     test_ids = unique([clip["id"] for clip in data["test"]], folder / "data.json")
@@ -90,9 +94,9 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False) -> Run:
         part = folder / f"fold_{fold}"
         metrics[fold] = read_metrics(part / "metrics.json", fold, label_names)
         rows = np.flatnonzero(fold_of == fold)
-        oof[rows] = read_probabilities(part / "valid.csv", [ids[row] for row in rows], label_names)
+        oof[rows] = read_probabilities(part / "valid.csv", [ids[row] for row in rows], label_names, several)
         if test_ids:
-            test_sum += read_probabilities(part / "test.csv", test_ids, label_names)
+            test_sum += read_probabilities(part / "test.csv", test_ids, label_names, several)
 
     speakers = tuple(clip.get("speaker") for clip in train)
     run = Run(
@@ -159,15 +163,16 @@ def read_fold(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     _, train, labels = read_data(folder.parent / "data.json")
     ids = [clip["id"] for clip in train]
     rows = np.flatnonzero(read_fold_numbers(folder.parent / "folds.csv", ids) == fold["fold"])
-    probabilities = read_probabilities(folder / "valid.csv", [ids[row] for row in rows], fold["label_names"])
+    probabilities = read_probabilities(folder / "valid.csv", [ids[row] for row in rows], fold["label_names"], labels.ndim == 2)
     clear = np.array([train[row].get("clear", True) for row in rows])
     return labels[rows][clear], probabilities[clear]
 
 
-def read_probabilities(path: str | Path, ids: Sequence[str], label_names: Sequence[str]) -> np.ndarray:
+def read_probabilities(path: str | Path, ids: Sequence[str], label_names: Sequence[str], multi_label: bool = False) -> np.ndarray:
     """Read a valid.csv or test.csv (`id`, `p_<label>` …) as (len(ids), C) float64, rows in the order of `ids`.
 
-    Raises UserError unless the file has exactly these ids and columns, and every row is a probability distribution.
+    Raises UserError unless the file has exactly these ids and columns, and every row is a probability distribution; with multi_label, every
+    value a probability.
     """
     path = Path(path)
     table = read_csv(path)
@@ -182,7 +187,9 @@ def read_probabilities(path: str | Path, ids: Sequence[str], label_names: Sequen
     for fault, bad in {
         "NaN or infinite": ~np.isfinite(values).all(axis=1),
         "negative": (values < 0).any(axis=1),
-        "not summing to one": np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE,
+        "above one" if multi_label else "not summing to one": (values > 1 + SUM_TOLERANCE).any(axis=1)
+        if multi_label
+        else np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE,
     }.items():
         if bad.any():
             raise UserError(

@@ -49,6 +49,8 @@ class Model(Protocol):
     """True when padding would change the logits: predict on batches of clips of equal length."""
     noise_reduction: bool
     """Whether its clips had `data.noise_reduction` in training; prediction does the same."""
+    multi_label: bool
+    """Whether each label has a probability of its own (sigmoid), so that a clip may be given several labels, or none."""
     speech_level_db: float | None
     """How loud the speech of its training clips was (median, dB of full scale); None where that isn't known."""
     frozen_as: str | None
@@ -62,7 +64,7 @@ class FittedModel(ABC):
     """A model that is fitted to all training clips at once. It has no tensors: it stays on the CPU, and prediction is all it does."""
 
     takes: Input = "audio"
-    by_epochs = uses_voices = compares_clips = exact_length = noise_reduction = False
+    by_epochs = uses_voices = compares_clips = exact_length = noise_reduction = multi_label = False
     speech_level_db: float | None = None
     frozen_as: str | None = None
     caveats: Sequence[str] = ()
@@ -104,7 +106,7 @@ class SerModel(nn.Module, ABC):
     frontend: Frontend
     takes: Input = "audio"
     by_epochs = True
-    uses_voices = compares_clips = False
+    uses_voices = compares_clips = multi_label = False
     speech_level_db: float | None = None
     frozen_as: str | None = None
 
@@ -172,6 +174,7 @@ def card_of(model: Model) -> dict:
         "sampling_rate": SAMPLE_RATE,
         "exact_length": model.exact_length,
         "noise_reduction": model.noise_reduction,
+        "multi_label": model.multi_label,
         "speech_level_db": model.speech_level_db,
     }
 

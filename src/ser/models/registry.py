@@ -61,6 +61,7 @@ def load_model(folder: str | Path) -> SerModel | FittedModel:
     if card := read_card(folder):
         model = _module(card["kind"]).load(Path(folder), card).eval()
         model.noise_reduction = bool(card.get("noise_reduction", False))
+        model.multi_label = bool(card.get("multi_label", False))
         model.speech_level_db = card.get("speech_level_db")
         return model
     return _module("text_encoder" if _reads_text(Path(folder)) else "encoder").load_foreign(str(folder)).eval()

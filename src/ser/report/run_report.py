@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ser.data.duplicates import KINDS, Finding, find_duplicates
 from ser.data.tables import Table
 from ser.data.votes import describe_votes, told_votes
 from ser.inference.runs import Run, read_run
+from ser.report.multi_label_report import multi_label_report
 from ser.report.page.judged import NOTHING_KNOWN, ClipFacts
 from ser.report.page.run_page import write_run_page
 from ser.report.pictures import plot_confusion
@@ -34,14 +35,14 @@ def run_report(run_folder: str | Path, facts: ClipFacts = NOTHING_KNOWN) -> dict
 
     Raises UserError when a fold is missing or the files don't hold together (see `ser.inference.runs.read_run`).
     """
-    run = read_run(run_folder)
-    result = scores(run.labels, run.oof, run.speakers)
+    run = read_run(run_folder, multi_label=True)
     histories = {fold: pd.read_csv(run.folder / f"fold_{fold}" / "history.csv") for fold in run.folds}
-    leaks = _leaks(run)
+    about = _about(run, histories)
+    if run.labels.ndim == 2:
+        return multi_label_report(run, about, _caveats(about), histories)
+    result = scores(run.labels, run.oof, run.speakers)
     report = {
-        "run": run.folder.name,
-        "split": run.split,
-        "fingerprint": run.fingerprint,
+        **about,
         "oof": result,
         "folds": [
             {"fold": fold, "epoch": run.metrics[fold]["epoch"]} | {key: run.metrics[fold]["scores"][key] for key in FOLD_COLUMNS}
@@ -49,6 +50,23 @@ def run_report(run_folder: str | Path, facts: ClipFacts = NOTHING_KNOWN) -> dict
         ],
         "classes": per_class(run.labels, run.oof, run.label_names).to_dict("records"),
         "votes": None if run.votes is None else told_votes(*run.votes, len(run.unclear)),
+        "warnings": about["warnings"] + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
+    }
+    write_csv(run.folder / "oof.csv", oof_table(run))
+    plot_confusion(run.labels, run.oof, run.label_names, run.folder / "confusion.png", f"{run.folder.name}: out-of-fold predictions")
+    write_json(run.folder / "report.json", report)
+    write_text(run.folder / "report.md", _as_markdown(report))
+    write_run_page(run, report, _caveats(report), histories, facts)
+    return report
+
+
+def _about(run: Run, histories: Mapping[int, pd.DataFrame]) -> dict:
+    """What the report of any run says besides its scores."""
+    leaks = _leaks(run)
+    return {
+        "run": run.folder.name,
+        "split": run.split,
+        "fingerprint": run.fingerprint,
         "dropped": list(run.dropped),
         "cut": run.cut,
         "test_clips": len(run.test_ids),
@@ -57,16 +75,8 @@ def run_report(run_folder: str | Path, facts: ClipFacts = NOTHING_KNOWN) -> dict
         "epoch_chosen": any(len(history) > 1 for history in histories.values()),
         "caveats": run.metrics[run.folds[0]].get("caveats", []) + _about_transcripts(run),
         "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
-        "warnings": [run.text_leak] * bool(run.text_leak)
-        + _leak_warnings(leaks, run.input)
-        + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
+        "warnings": [run.text_leak] * bool(run.text_leak) + _leak_warnings(leaks, run.input),
     }
-    write_csv(run.folder / "oof.csv", oof_table(run))
-    plot_confusion(run.labels, run.oof, run.label_names, run.folder / "confusion.png", f"{run.folder.name}: out-of-fold predictions")
-    write_json(run.folder / "report.json", report)
-    write_text(run.folder / "report.md", _as_markdown(report))
-    write_run_page(run, report, _caveats(report), histories, facts)
-    return report
 
 
 def oof_table(run: Run) -> pd.DataFrame:
@@ -136,11 +146,12 @@ def _caveats(report: dict) -> list[str]:
         )
     else:
         lines.append(f"None of the {report['speakers']} speakers is in more than one fold: the score is for voices the model hasn't heard.")
-    lines.append(
-        f"In brackets: {describe_interval(report['oof'])}. majority is the accuracy of always giving the commonest label; macro-F1 is the "
-        "mean F1 and UAR the mean recall over the labels that occur."
-    )
-    if report["votes"]:
+    if "oof" in report:
+        lines.append(
+            f"In brackets: {describe_interval(report['oof'])}. majority is the accuracy of always giving the commonest label; macro-F1 is "
+            "the mean F1 and UAR the mean recall over the labels that occur."
+        )
+    if report.get("votes"):
         lines.append(f"Several annotators were asked: {describe_votes(report['votes'])}.")
     dropped, prior = report["dropped"], report["test_prior"]
     lines.append(f"Training clips left out as unusable: {len(dropped)}{_statuses(dropped)}.")

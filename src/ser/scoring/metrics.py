@@ -13,17 +13,20 @@ import pandas as pd
 
 from ser.runtime.errors import UserError
 from ser.scoring.intervals import describe_interval, difference_interval, share_interval, told_interval, usable_speakers
+from ser.scoring.multi_label import describe_multi_label, multi_label_scores, per_label, quick_multi_label_scores
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray, speakers: Sequence[str] | None = None) -> dict:
     """All scores of one set of predictions.
 
-    labels: (N,) integers in [0, C). probabilities: (N, C). speakers: N names, None where unknown.
-    Returns n, accuracy, accuracy_low, accuracy_high (95 % interval), interval_by ("speaker" or "clip"), speakers (how many), majority,
-    macro_f1, uar, log_loss. Raises UserError when there is nothing to score or the shapes don't fit.
+    labels: (N,) integers in [0, C), or (N, C) of 0 and 1 (see `multi_label_scores`). probabilities: (N, C). speakers: N names, None where
+    unknown. Returns n, accuracy, accuracy_low, accuracy_high (95 % interval), interval_by ("speaker" or "clip"), speakers (how many),
+    majority, macro_f1, uar, log_loss. Raises UserError when there is nothing to score or the shapes don't fit.
     """
-    result = quick_scores(labels, probabilities)
     labels = np.asarray(labels)
+    if labels.ndim == 2:
+        return multi_label_scores(labels, probabilities, speakers)
+    result = quick_scores(labels, probabilities)
     correct = np.asarray(probabilities).argmax(axis=1) == labels
     low, high = share_interval(correct, usable_speakers(speakers, len(labels)))
     return {
@@ -46,6 +49,8 @@ def quick_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict:
     """
     from sklearn.metrics import precision_recall_fscore_support
 
+    if np.ndim(labels) == 2:
+        return quick_multi_label_scores(labels, probabilities)
     labels, probabilities = _checked(labels, probabilities)
     answers = probabilities.argmax(axis=1)
     _, recall, f1, clips = precision_recall_fscore_support(labels, answers, zero_division=0)
@@ -79,6 +84,8 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, label_names: Sequen
     """One row per label: label, n (true clips), predicted (clips given it), precision, recall, f1 (0 where undefined)."""
     from sklearn.metrics import precision_recall_fscore_support
 
+    if np.ndim(labels) == 2:
+        return per_label(labels, probabilities, label_names)
     labels, probabilities = _checked(labels, probabilities)
     answers, every = probabilities.argmax(axis=1), np.arange(len(label_names))
     precision, recall, f1, n = precision_recall_fscore_support(labels, answers, labels=every, zero_division=0)
@@ -114,6 +121,8 @@ def paired_difference(labels: np.ndarray, probabilities: np.ndarray, reference: 
 
 def describe(result: Mapping[str, float]) -> str:
     """`scores` as one line: accuracy never stands alone."""
+    if "micro_f1" in result:
+        return describe_multi_label(result)
     return (
         f"accuracy {result['accuracy']:.3f} [{result['accuracy_low']:.3f}, {result['accuracy_high']:.3f}] "
         f"({describe_interval(result)}, n {result['n']}, majority {result['majority']:.3f}, "

@@ -38,7 +38,9 @@ def run_sweep(folder: Path, words: Sequence[str], given: Namespace) -> None:
 
 
 def check_one_run(base: Config) -> None:
-    """Raise UserError where a trial would be more than its folds with one seed."""
+    """Raise UserError where a trial would be more than its folds with one seed, or couldn't be judged."""
+    if base.data.multi_label:
+        raise UserError("data.multi_label: a sweep compares trials by the one label of a clip. Try settings one by one with `ser.train`.")
     if base.run.seeds or base.cv.full_fit:
         raise UserError("a trial is one run with one seed: take run.seeds and cv.full_fit out, and train best.yaml with them afterwards.")
 

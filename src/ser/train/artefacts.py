@@ -77,7 +77,8 @@ def _judged(run: Experiment, folder: Path, rows: np.ndarray, valid: np.ndarray) 
     judging = run.train.scored[rows]
     labels = run.train.labels[rows[judging]]
     speakers = None if run.train.speakers is None else [run.train.speakers[row] for row in rows[judging]]
-    plot_confusion(labels, valid[judging], run.label_names, folder / "confusion.png")
+    if labels.ndim == 1:
+        plot_confusion(labels, valid[judging], run.label_names, folder / "confusion.png")
     return scores(labels, valid[judging], speakers)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ser.data.csv_input import count, shown
 from ser.data.inputs import Store, cut_clips
+from ser.data.label_matrix import occurring
 from ser.runtime.errors import UserError
 
 
@@ -25,6 +26,6 @@ def tell_cut(stores: dict[str, Store | None], max_seconds: float) -> dict[str, i
 
 def check_no_label_vanished(before: np.ndarray, after: np.ndarray, label_names: Sequence[str]) -> None:
     """Raises UserError where all clips of a label were left out as unusable."""
-    gone = [label_names[label] for label in sorted(set(before.tolist()) - set(after.tolist()))]
+    gone = [label_names[label] for label in sorted(occurring(before) - occurring(after))]
     if gone:
         raise UserError(f"not one clip of {count(gone, 'label')} can be used: {shown(gone)}. Without them the label can't be learned.")

@@ -20,6 +20,7 @@ from ser.config import Config, as_plain, flat, save_config
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.folds import read_or_make_folds, write_folds
 from ser.data.inputs import Input, Store, open_store
+from ser.data.label_matrix import label_sets, label_shares, plain
 from ser.data.tables import Dataset, Table, read_dataset
 from ser.data.text_groups import describe_leak
 from ser.models.registry import model_class
@@ -54,7 +55,7 @@ class Experiment:
     @property
     def prior(self) -> np.ndarray:
         """Share of each label among the training clips: what a test clip gets that can't be used."""
-        return np.bincount(self.train.labels, minlength=len(self.label_names)) / len(self.train)
+        return label_shares(self.train.labels, len(self.label_names))
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -93,9 +94,10 @@ def open_experiment(config: Config) -> Experiment:
     folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, split_seed(config), dataset.label_names)
     save_config(config, folder / "config.yaml")
     write_folds(folder / "folds.csv", train, folds)
-    leak = None if takes == "audio" else describe_leak(train.texts, train.labels, folds)
+    leak = None if takes == "audio" else describe_leak(train.texts, label_sets(train.labels), folds)
     silent = [train.ids[row] for row in np.flatnonzero(train_store.without_transcript)]
     noted = {"split": split, "input": takes, "text_leak": leak, "without_transcript": silent, "cut": cut}
+    noted |= {"multi_label": True} if config.data.multi_label else {}
     write_json(folder / "data.json", description | noted)
     test_clips = 0 if dataset.test is None else len(dataset.test)
     print(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
@@ -141,7 +143,7 @@ def _describe_data(dataset: Dataset, train: Table, train_store: Store, test_stor
     """data.json: what the run was made from, clip by clip, and one fingerprint of it all as it was decoded."""
     described = {"label_names": list(dataset.label_names), "train": _hashes(train, train_store, "audio_hash"), "test": []}
     for clip, label in zip(described["train"], train.labels, strict=True):
-        clip["label"] = int(label)
+        clip["label"] = plain(label)
     for row, clip in enumerate(described["train"] if train.votes is not None else ()):
         clip |= {"votes": train.votes[row].tolist(), "clear": bool(train.clear[row])}
     prior = []

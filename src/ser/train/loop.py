@@ -141,7 +141,7 @@ class Trainer:
         batch, targets = self.objective.mix(batch, self.objective.targets(torch.as_tensor(known[rows], device=device)), seed)
         with self.accelerator.autocast():
             logits = self.model(**batch)
-        return self.objective.loss_sum(logits, targets), (logits.argmax(-1) == targets.argmax(-1)).sum()
+        return self.objective.loss_sum(logits, targets), self.objective.hits(logits, targets)
 
     def read_numbers(self) -> None:
         """Add the last step's loss and hits to the progress, once the device has them. Raises UserError where the loss isn't finite."""

@@ -49,8 +49,8 @@ def full_part(run: Experiment) -> Part:
 
 
 def note_preparation(model: Model, run: Experiment, part: Part) -> None:
-    """Tell a new model how its training clips were prepared and how loud they are: it is kept with it, for prediction."""
-    model.noise_reduction = run.config.data.noise_reduction
+    """Tell a new model how its clips were prepared, how loud they are, whether labels are several: kept with it, for prediction."""
+    model.noise_reduction, model.multi_label = run.config.data.noise_reduction, run.config.data.multi_label
     clips = run.train_store.clips
     model.speech_level_db = None if clips is None else typical_level_db(clips, part.train_rows)
 

@@ -53,7 +53,10 @@ def tables_of(folder: Path) -> dict[str, Any]:
 
     from ser.inference.runs import read_run
 
-    run = read_run(folder)
+    run = read_run(folder, multi_label=True)
+    if run.labels.ndim == 2:
+        classes = read_json(folder / "report.json")["classes"]
+        return {"per label": wandb.Table(list(classes[0]), [list(row.values()) for row in classes])}
     predicted = run.oof.argmax(1)
     matrix = wandb.plot.confusion_matrix(y_true=run.labels.tolist(), preds=predicted.tolist(), class_names=list(run.label_names))
     rows = list(_predictions(run, predicted))

@@ -9,6 +9,7 @@ import torch
 from torch import distributed
 
 from ser.config import Config
+from ser.config.experiment import check_multi_label
 from ser.data.votes import describe_votes
 from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
@@ -33,6 +34,7 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
     With `run.seeds`, the same for each of them; the report is that of their average. Raises Interrupted when a signal or the time budget
     ended it early.
     """
+    check_multi_label(config)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")

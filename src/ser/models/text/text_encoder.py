@@ -32,6 +32,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 HEAD_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "classifier_dropout_prob", "cls_dropout")
 """What the dropout before the last layer is called, by architecture."""
 FOREIGN_MAX_TOKENS = 256
+MULTI_LABEL = "multi_label_classification"
+"""What transformers calls it where several labels may apply."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class TextEncoderModel(SerModel):
         return self._frozen
 
     def _write(self, folder: Path) -> dict:
+        if self.multi_label:
+            self.network.config.problem_type = MULTI_LABEL  # the library's pipeline takes the sigmoid then
         with quiet():
             self.network.save_pretrained(folder)
             self.frontend.tokenizer.save_pretrained(folder)
@@ -147,7 +151,9 @@ def load_foreign(name: str) -> TextEncoderModel:
     if config.problem_type == "regression" or config.num_labels < 2:
         raise UserError(f"{name} predicts {config.num_labels} value(s) ({config.problem_type or 'one label'}), not emotion classes.")
     names = canonical_names(labels_of(config))
-    return TextEncoderModel(_read_network(folder, config), _read_tokenizer(folder), names, 0.0, FOREIGN_MAX_TOKENS)
+    model = TextEncoderModel(_read_network(folder, config), _read_tokenizer(folder), names, 0.0, FOREIGN_MAX_TOKENS)
+    model.multi_label = config.problem_type == MULTI_LABEL
+    return model
 
 
 def read_encoder(name: str, max_tokens: int) -> tuple[PreTrainedModel, Tokens]:

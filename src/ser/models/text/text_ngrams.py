@@ -1,4 +1,4 @@
-"""n-grams of letters, emotion words and ridge regression: the text baseline that needs no download and no GPU.
+"""n-grams of letters, emotion words, ridge (for several labels logistic) regression: the text baseline, without download or GPU.
 
 The model's folder holds `ser_model.json` (settings), `vocabulary.json` (the n-grams of each view), `emotion_words.json` and
 `weights.safetensors`.
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy import sparse
-from sklearn.linear_model import RidgeClassifier
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from ser.config import ModelConfig, TextNgramsConfig, as_plain
@@ -26,6 +27,8 @@ from ser.runtime.files import atomic_folder, read_json, write_json
 WEIGHTS = "weights.safetensors"
 WORDS = "emotion_words.json"
 INNER_FOLDS = 3
+ALPHA_TO_C = 4.0
+"""Where labels may be several, the logistic regressions' C is this by `alpha`: as smooth as serves thousands of comments (docs/text.md)."""
 NEVER = -10.0
 """Score of a label that the training part lacks; those of the others lie around -1 and 1."""
 
@@ -46,8 +49,12 @@ class TextNgrams(FittedModel):
     def fit(
         self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None] = lambda: None
     ) -> np.ndarray:
-        """See `FittedModel.fit`. Labels count alike, however rare (balanced class weights)."""
+        """See `FittedModel.fit`. Labels count alike, however rare (balanced class weights); where a clip may have several, each is asked
+        for by itself, and its probability is as rare as the label: thresholds even that out.
+        """
         texts = [store.texts[row] for row in rows]
+        if self.multi_label:
+            return self._fit_each(texts, labels, after_file)
         self.sharpness = self._choose_sharpness(texts, labels, seed, after_file)
         self._fit(texts, labels)
         return self._probabilities(texts)
@@ -77,8 +84,25 @@ class TextNgrams(FittedModel):
             words = {"words.mean": self.words.mean, "words.deviation": self.words.deviation}
             save_file({**self.views.write(temporary), **words, "weights": self.weights, "bias": self.bias}, temporary / WEIGHTS)
 
+    def _features_to_learn(self, texts: Sequence[str]) -> sparse.csr_matrix:
+        return sparse.hstack([self.views.fit_transform(texts), self.words.fit_transform(texts)], format="csr")
+
+    def _fit_each(self, texts: Sequence[str], labels: np.ndarray, after_file: Callable[[], None]) -> np.ndarray:
+        """A logistic regression for each label against all others. One that no text has, or every text, keeps the share it has.
+
+        Returns the texts' probabilities.
+        """
+        features = self._features_to_learn(texts)
+        shares = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
+        self.weights, self.bias = np.zeros((features.shape[1], labels.shape[1])), np.log(shares / (1 - shares))
+        for label in np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0)):
+            after_file()
+            found = LogisticRegression(C=ALPHA_TO_C / self.config.alpha, max_iter=1000, tol=1e-3).fit(features, labels[:, label])
+            self.weights[:, label], self.bias[label] = found.coef_[0], found.intercept_[0]
+        return expit(features @ self.weights + self.bias)
+
     def _fit(self, texts: Sequence[str], labels: np.ndarray) -> None:
-        features = sparse.hstack([self.views.fit_transform(texts), self.words.fit_transform(texts)], format="csr")
+        features = self._features_to_learn(texts)
         classifier = RidgeClassifier(alpha=self.config.alpha, class_weight="balanced", solver="sparse_cg").fit(features, labels)
         weights, bias = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
         if len(classifier.classes_) == 2:  # one score, positive for the second
@@ -91,7 +115,10 @@ class TextNgrams(FittedModel):
         return sparse.hstack([self.views.transform(texts), self.words.transform(texts)], format="csr") @ self.weights + self.bias
 
     def _probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        return softmax(self._scores(texts), self.sharpness) if texts else np.zeros((0, len(self.label_names)))
+        if not texts:
+            return np.zeros((0, len(self.label_names)))
+        scores = self._scores(texts)
+        return expit(scores) if self.multi_label else softmax(scores, self.sharpness)
 
     def _choose_sharpness(self, texts: list[str], labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> float:
         """By cross-validation within the training part, so that it isn't too sure."""

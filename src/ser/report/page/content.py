@@ -18,6 +18,15 @@ from ser.scoring.calibration import expected_calibration_error, reliability
 from ser.scoring.intervals import describe_interval
 from ser.scoring.metrics import confusion_matrix, per_class
 
+ONE_LABEL = {
+    "accuracy": "accuracy", "n": "clips", "majority": "majority", "macro_f1": "macro-F1", "uar": "UAR", "log_loss": "log loss",
+}  # fmt: skip
+SEVERAL_LABELS = {
+    "micro_f1": "micro-F1", "macro_f1": "macro-F1", "auc": "AUC", "accuracy": "whole sets right", "n": "clips",
+    "labels_a_clip": "labels a clip",
+}  # fmt: skip
+"""What the top of a page shows of the scores, and how it calls it."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -50,9 +59,21 @@ class Page:
     clips: Mapping[int, dict]
 
     @property
+    def headline(self) -> list[tuple[str, float, tuple[float, float] | None]]:
+        """The figures at the top: what, how much, its interval."""
+        names = SEVERAL_LABELS if "micro_f1" in self.scores else ONE_LABEL
+        given = self.scores
+        return [
+            (title, given[name], (given[f"{name}_low"], given[f"{name}_high"]) if f"{name}_low" in given else None)
+            for name, title in names.items()
+        ]
+
+    @property
     def interval(self) -> str:
-        """How the interval was made."""
-        return describe_interval(self.scores)
+        """How the interval was made, and what the headline's words mean."""
+        words = "AUC and F1 as mean of the labels (macro) or over all together (micro)"
+        words = words if "micro_f1" in self.scores else "majority: always giving the commonest label; UAR: mean recall over labels"
+        return f"{describe_interval(self.scores)}; {words}."
 
     @property
     def shown_names(self) -> list[str]:
