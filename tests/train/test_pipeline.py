@@ -1,10 +1,12 @@
 """The whole way on demo data: every artefact of the data contracts, from one run of the real commands."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.metrics import accuracy_score, f1_score
 
 from ser import predict
@@ -157,6 +159,18 @@ def test_a_second_run_skips_finished_folds_and_changes_nothing(run, data, capsys
 def test_another_config_in_the_same_folder_is_refused_by_name(run):
     with pytest.raises(UserError, match=r"train\.epochs: was 2, now 3"):
         train.main(["--config", str(run.parents[1] / "tiny.yaml"), "--train.epochs", "3"])
+
+
+def test_a_key_that_was_not_there_when_the_run_began_counts_as_its_default(run, tmp_path, capsys):
+    older = shutil.copytree(run, tmp_path / "older")
+    config = yaml.safe_load((older / "config.yaml").read_text())
+    assert config["train"].pop("average") is None and config["data"].pop("multi_label") is False
+    (older / "config.yaml").write_text(yaml.safe_dump(config))
+    words = ["--config", str(run.parents[1] / "tiny.yaml"), "--run.output", str(older)]
+    with pytest.raises(UserError, match=r"train\.average: was None, now 2"):
+        train.main([*words, "--train.average", "2"])
+    train.main(words)
+    assert capsys.readouterr().out.count("finished before, skipped") == 2
 
 
 def test_head_has_exactly_one_output_per_label(run):

@@ -1,4 +1,4 @@
-"""From the labels written in a CSV, or the names of folders, to label numbers."""
+"""Which column of a CSV holds the labels, and from what is written there, or from the names of folders, to label numbers."""
 
 from __future__ import annotations
 

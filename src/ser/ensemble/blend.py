@@ -1,4 +1,5 @@
-"""From run folders to a submission and its record, and what is told of a doubtful blend (other folds, unlike members, little gain)."""
+"""From run folders to a submission and its record: which method suits which members (a full fit none that learns), and what is told of a
+doubtful blend (other folds, unlike members, little gain)."""
 
 from __future__ import annotations
 

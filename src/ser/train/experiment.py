@@ -59,9 +59,9 @@ class Experiment:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """What a checkpoint of this run belongs to: the config (without NEUTRAL_KEYS), the data, and the split."""
+        """What a checkpoint of this run belongs to: the config (without NEUTRAL_KEYS and defaults), the data, and the split."""
         return {
-            "config": _digest(_settings(as_plain(self.config))),
+            "config": _digest(_chosen(as_plain(self.config))),
             "data": read_json(self.folder / "data.json")["fingerprint"],
             "folds": _digest(dict(zip(self.train.ids, self.folds.tolist(), strict=True))),
         }
@@ -165,12 +165,10 @@ def _hashes(table: Table | None, store: Store | None, column: str) -> list[dict]
 
 
 def _check_config(config: Config, folder: Path) -> None:
-    before, now = _settings(_recorded(folder / "config.yaml", yaml.safe_load)), _settings(as_plain(config))
-    changed = [
-        f"  {key}: was {before.get(key)!r}, now {now.get(key)!r}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
+    before, now = _chosen(_recorded(folder / "config.yaml", yaml.safe_load)), _chosen(as_plain(config))
+    usual = flat(as_plain(Config()))
+    both = [(key, before.get(key, usual.get(key)), now.get(key, usual.get(key))) for key in sorted(before.keys() | now.keys())]
+    changed = [f"  {key}: was {old!r}, now {new!r}" for key, old, new in both if old != new]
     if changed:
         raise UserError(
             f"{folder} was begun with another config:\n"
@@ -236,10 +234,11 @@ def _remove_run(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _settings(config: dict) -> dict:
-    """The keys of a plain config that its results follow from."""
-    values = flat(config)
-    return {key: value for key, value in values.items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
+def _chosen(config: dict) -> dict:
+    """The keys of a plain config that its results follow from, but for those at their default, as one is that a later version brings."""
+    usual = flat(as_plain(Config()))
+    counted = {key: value for key, value in flat(config).items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
+    return {key: value for key, value in counted.items() if key not in usual or value != usual[key]}
 
 
 def _digest(value: object) -> str:

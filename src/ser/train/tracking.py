@@ -1,4 +1,4 @@
-"""Tracking in Weights & Biases that can neither change, nor delay, nor end a run.
+"""Tracking in Weights & Biases, as training sees it (each run's name and id); it can neither change, nor delay, nor end a run.
 
 W&B lives in a process of its own (`tracking_process`). The training process only appends JSON lines to a spool file,
 outputs/X/wandb/tracking/*.jsonl, which the other one follows: no pipe that could fill up, no thread, no lock. wandb's own service
