@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-import ser.inference.prediction
+import ser.inference.forward
 from films import Line, make_film, write_srt
 from ser.config import ClassicalConfig, DataConfig, ModelConfig, SubtitlesConfig
 from ser.data.inputs import Store
@@ -195,7 +195,7 @@ def test_interrupted_and_started_again_it_ends_with_the_same_files(film, network
     arguments = ("--model", str(network), "--transcript", str(path.with_suffix(".srt")))
     run(path, tmp_path / "whole", tmp_path / "cache a", *arguments)
 
-    calls, predict = [], ser.inference.prediction.predict_probabilities
+    calls, predict = [], ser.inference.forward.predict_probabilities
 
     def killed(*values, **names):
         calls.append(len(values[2]))
@@ -203,7 +203,7 @@ def test_interrupted_and_started_again_it_ends_with_the_same_files(film, network
             raise KeyboardInterrupt
         return predict(*values, **names)
 
-    monkeypatch.setattr(ser.inference.prediction, "predict_probabilities", killed)
+    monkeypatch.setattr(ser.inference.forward, "predict_probabilities", killed)
     with pytest.raises(KeyboardInterrupt):
         run(path, tmp_path / "again", tmp_path / "cache b", *arguments)
     (progress,) = (tmp_path / "cache b" / "emotions").iterdir()
