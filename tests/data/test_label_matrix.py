@@ -36,9 +36,11 @@ def test_own_names_and_numbers_of_a_label_set_work_too(tmp_path):
     ("text", "says"),
     [
         ("id,text,label,label_sad\na,x,sad,1\n", "keep one of the two forms"),
-        ("id,text,label_sad,label_joy\na,x,2,0\n", "column label_sad holds something else than 0 or 1 in row 2"),
+        ("id,text,label_sad,label_joy\na,x,2,0\n", "column label_sad holds '2'; allowed are 0 and 1, in row 2"),
         ("id,text,label_joy,label_happy\na,x,1,0\n", "two columns name the same label"),
         ("id,text,label\na,x,sad|furios\nb,y,joy|glad\n", "2 labels that name no emotion: furios, glad"),
+        ("id,text,label_sad,label_joy,label_happy\na,x,1,0,1\n", "name the same label: label_joy, label_happy"),
+        ("id,text,label\na,x,\"['joy', 'sad']\"\nb,y,joy\n", "write them as joy|sadness"),
         ("id,text,label\na,x,\nb,y,nan\n", "not one row has a label"),
         ("id,text\na,x\n", "no column label or emotion"),
         ("id,text,label,votes_sad,votes_joy\na,x,sad,1,2\n", "columns of votes"),
@@ -75,3 +77,10 @@ def test_clips_are_stratified_by_their_rarest_label_that_can_be_shared_out():
     found = strata(labels, 5)
     assert found[:6].tolist() == [1] * 6 and found[6:16].tolist() == [0] * 10
     assert set(found[16:].tolist()) == {0}, "four clips without a label go with the largest group"
+
+
+@pytest.mark.parametrize("text", ["id,text,label_joy,label_sad\na,x,1,0\nb,y,0,1\n", "id,text,label\na,x,joy|sad\nb,y,\n"])
+def test_several_labels_without_the_key_are_told_of_it(tmp_path, text):
+    (tmp_path / "train.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"--data\.multi_label true"):
+        read_dataset(DataConfig(root=str(tmp_path / "train.csv")))

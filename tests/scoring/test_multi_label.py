@@ -102,3 +102,20 @@ def test_labels_that_never_or_always_occur_break_nothing():
     assert nothing["auc"] == 0.5 and nothing["micro_f1"] == 0
     with pytest.raises(UserError, match="a row per clip"):
         scores(labels, probabilities[:, :2])
+
+
+def test_clips_that_are_all_alike_are_not_all_given_a_label_that_one_of_them_has():
+    labels = np.array([[1], [0], [0], [0]])
+    alike = np.full((4, 1), 0.2)
+    assert given_by(alike, fit_thresholds(labels, alike)).sum() == 0
+    told_apart = np.array([[0.9], [0.2], [0.2], [0.1]])
+    assert given_by(told_apart, fit_thresholds(labels, told_apart))[:, 0].tolist() == [True, False, False, False]
+
+
+def test_a_label_that_one_clip_has_makes_no_narrow_interval(made):
+    labels, probabilities = made[:2]
+    alone = np.zeros((len(labels), 1), labels.dtype)
+    alone[0] = 1
+    with_it = multi_label_scores(np.hstack([labels, alone]), np.hstack([probabilities, np.linspace(1, 0, len(labels))[:, None]]))
+    without = multi_label_scores(labels, probabilities)
+    assert (with_it["auc"], with_it["auc_low"]) == (without["auc"], without["auc_low"])

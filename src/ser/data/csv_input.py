@@ -58,6 +58,8 @@ class CsvInput:
             return cells
         near = [close for name in names for close in difflib.get_close_matches(name, [cell.casefold() for cell in self.header], 1, 0.6)]
         hint = f" Is {near[0]} meant? Then rename it to {names[0]}." if near else ""
+        if "label" in names and sum(cell.casefold().startswith("label_") for cell in self.header) > 1:
+            hint = " Do columns label_… say which of several labels a row has? Then set --data.multi_label true."
         raise UserError(
             f"{self.path}: no column {' or '.join(names)}. The first line has {shown(self.header, 8)}; "
             f"it must be a header, separated by commas.{hint}"

@@ -135,7 +135,8 @@ def _checked(path: Path, train: Table, config: FoldsConfig, label_names: Sequenc
 def _check_possible(train: Table, config: FoldsConfig, by_speaker: bool, label_names: Sequence[str]) -> None:
     values, counts = np.unique(label_sets(train.labels), return_counts=True)
     if len(values) < 2:
-        raise UserError(f"folds: all {len(train)} training clips have one label; at least two emotions are needed to train.")
+        alike = "one label" if train.labels.ndim == 1 else "the same labels"
+        raise UserError(f"folds: all {len(train)} training clips have {alike}; at least two emotions are needed to train.")
     few = (
         []
         if train.labels.ndim == 2

@@ -29,7 +29,8 @@ def read_labels(
     """
     empty = [row for row, cell in zip(rows, cells, strict=True) if is_missing(cell)]
     if empty:
-        raise UserError(f"{where}: {count(empty, 'row')} without a label: {shown(empty)}. Fill them in or take the rows out.")
+        lists = " Lists such as joy|sadness want --data.multi_label true." * any("|" in cell for cell in cells)
+        raise UserError(f"{where}: {count(empty, 'row')} without a label: {shown(empty)}. Fill them in or take the rows out.{lists}")
     integers = [INTEGER.fullmatch(cell) for cell in cells]
     if labels == OWN:
         return _own_labels([str(int(match[1])) for match in integers] if all(integers) else cells)

@@ -19,6 +19,7 @@ PREFIX = "label_"
 SEPARATOR = "|"
 """Between the labels of a list, as it is written here; read are also , and ;."""
 _ANY_SEPARATOR = re.compile(r"[|,;]")
+_NO_LIST = re.compile(r"""^[\[{'"]|[\]}'"]$""")  # lists as pandas or JSON write them
 _CELLS = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1}
 
 
@@ -53,12 +54,14 @@ def _from_columns(source: CsvInput, columns: Sequence[str], labels: str) -> tupl
     written = [name[len(PREFIX) :] for name in columns]
     places, names = read_labels(written, labels, source.path, columns, "column of labels")
     if len(set(places.tolist())) < len(places):
-        raise UserError(f"{source.path}: two columns name the same label: {shown(columns)}. Keep one.")
+        twice = [column for place, column in zip(places, columns, strict=True) if (places == place).sum() > 1]
+        raise UserError(f"{source.path}: two columns name the same label: {shown(twice)}. Keep one.")
     matrix = np.zeros((len(source.rows), len(names)), np.int64)
     for place, column in zip(places, columns, strict=True):
         cells = ["0" if is_missing(cell) else cell.strip().casefold() for cell in source.column(column.casefold())]
         if wrong := source.rows_where(cell not in _CELLS for cell in cells):
-            raise UserError(f"{source.path}: column {column} holds something else than 0 or 1 in {shown(wrong)}.")
+            given = next(cell for cell in cells if cell not in _CELLS)
+            raise UserError(f"{source.path}: column {column} holds {given!r}; allowed are 0 and 1, in {shown(wrong)}.")
         matrix[:, place] = [_CELLS[cell] for cell in cells]
     return matrix, names
 
@@ -67,6 +70,10 @@ def _from_lists(source: CsvInput, cells: Sequence[str], labels: str) -> tuple[np
     lists = [[part.strip() for part in _ANY_SEPARATOR.split(cell) if not is_missing(part)] for cell in cells]
     parts = [part for listed in lists for part in listed]
     rows = np.repeat(np.arange(len(lists)), [len(listed) for listed in lists])
+    if odd := next((part for part in parts if _NO_LIST.search(part)), None):
+        raise UserError(
+            f"{source.path}: given {odd!r} in a list of labels; write them as joy|sadness, with | , or ; between, and nothing around."
+        )
     if not parts:
         raise UserError(f"{source.path}: not one row has a label, so there is nothing to learn.")
     numbers, names = read_labels(parts, labels, source.path, [f"row {source.numbers[row]}" for row in rows])

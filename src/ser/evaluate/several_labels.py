@@ -22,7 +22,7 @@ from ser.report.page.writing import write_page
 from ser.report.tables import without_formulas
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv, write_json, write_text
-from ser.scoring.multi_label import describe_multi_label, multi_label_scores, per_label
+from ser.scoring.multi_label import as_records, describe_multi_label, multi_label_scores, per_label
 from ser.scoring.thresholds import given_by
 
 
@@ -69,7 +69,7 @@ def _warnings(seen: np.ndarray, classes: pd.DataFrame, unusable: int) -> list[st
 def _write(output: Path, title: str, result: dict, warnings: list[str], classes: pd.DataFrame, predicted: pd.DataFrame) -> None:
     notes = how_to_read(result)[:2]
     write_csv(output / "predictions.csv", without_formulas(predicted))
-    write_json(output / "report.json", {"scores": result, "classes": classes.to_dict("records"), "warnings": warnings})
+    write_json(output / "report.json", {"scores": result, "classes": as_records(classes), "warnings": warnings})
     write_text(output / "report.md", as_markdown(title, "Evaluated", result, warnings, notes, classes, None))
     sections = [Section("How to read", notes), Section("Labels", tables={"Scores per label": classes})]
     write_page(plain_page(title, "Thresholds of the model's run.", result, warnings, sections), output / "report.html")

@@ -18,7 +18,7 @@ from ser.report.page.writing import write_page
 from ser.report.tables import markdown_table
 from ser.runtime.files import write_csv, write_json, write_text
 from ser.scoring.intervals import describe_interval
-from ser.scoring.multi_label import describe_multi_label, multi_label_scores, per_label
+from ser.scoring.multi_label import as_records, describe_multi_label, multi_label_scores, per_label
 from ser.scoring.suspicions import suspicions
 from ser.scoring.thresholds import FILE, cross_fitted, fit_thresholds
 
@@ -43,7 +43,7 @@ def multi_label_report(run: Run, about: Mapping, caveats: Sequence[str], histori
             {"fold": fold, "epoch": run.metrics[fold]["epoch"]} | {key: run.metrics[fold]["scores"][key] for key in FOLD_COLUMNS}
             for fold in run.folds
         ],
-        "classes": [{key: None if value != value else value for key, value in row.items()} for row in classes.to_dict("records")],
+        "classes": as_records(classes),
         "votes": None,
         "warnings": [*about["warnings"], *found],
     }

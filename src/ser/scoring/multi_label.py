@@ -30,8 +30,8 @@ def multi_label_scores(
     """All scores of one set of predictions. labels: (N, C) of 0 and 1. probabilities: (N, C). speakers: N names, None where unknown.
 
     given: (N, C) bool, the labels given to each clip; by default by thresholds fitted to the other half of the clips (`given_in_halves`).
-    Returns n, labels_a_clip, without_label, given_a_clip (in the mean), then for micro_f1, macro_f1, auc (mean over the labels that some
-    clips have and some don't) and accuracy (clips of which every label is right) the value, `_low`, `_high` (95 % interval) and
+    Returns n, labels_a_clip, without_label, given_a_clip (in the mean), then for micro_f1, macro_f1, auc (mean over the labels that two
+    clips or more have, and two haven't) and accuracy (clips of which every label is right) the value, `_low`, `_high` (95 % interval) and
     `_baseline`: the most that one answer for all clips can reach; uar (mean recall), log_loss (mean over labels), and how the interval was
     made. The interval of the AUC is of the second order (DeLong et al. 1988), summed up by speaker where they are known.
     """
@@ -94,6 +94,11 @@ def per_label(labels: np.ndarray, probabilities: np.ndarray, label_names: Sequen
     return pd.DataFrame(table)
 
 
+def as_records(classes: pd.DataFrame) -> list[dict]:
+    """The table of `per_label` row by row for JSON, which has no NaN."""
+    return [{key: None if value != value else value for key, value in row.items()} for row in classes.to_dict("records")]
+
+
 def describe_multi_label(result: Mapping[str, float]) -> str:
     """`multi_label_scores` as one line: no score stands alone."""
     told = [
@@ -132,11 +137,12 @@ def _macro_f1(tallies: np.ndarray) -> np.ndarray:
 
 
 def _areas(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The AUC of each label (C,), NaN where all clips have it or none, and what each clip adds to its error (N, C)."""
+    """The AUC of each label (C,), NaN where all clips have it or none, and what each clip adds to its error (N, C), NaN where
+    fewer than two clips have the label, or haven't: nothing is known of the error then."""
     from scipy.stats import rankdata
 
     truth = labels.astype(bool)
-    areas, parts = np.full(truth.shape[1], np.nan), np.zeros(truth.shape)
+    areas, parts = np.full(truth.shape[1], np.nan), np.full(truth.shape, np.nan)
     for label in np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)):
         has, values = truth[:, label], probabilities[:, label]
         ranks = rankdata(values)
@@ -144,6 +150,8 @@ def _areas(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, n
         above = (ranks[has] - rankdata(values[has])) / (~has).sum()
         below = 1 - (ranks[~has] - rankdata(values[~has])) / has.sum()
         areas[label] = above.mean()
+        if min(len(above), len(below)) < 2:
+            continue
         parts[has, label] = (above - areas[label]) / has.sum()
         parts[~has, label] = (below - areas[label]) / (~has).sum()
     return areas, parts
@@ -154,7 +162,7 @@ def _auc_and_reach(labels: np.ndarray, probabilities: np.ndarray, speakers: np.n
     from scipy.stats import norm
 
     areas, parts = _areas(labels, probabilities)
-    defined = ~np.isnan(areas)
+    defined = ~np.isnan(parts).any(axis=0)
     if not defined.any():
         return 0.5, 0.5
     sums, _ = tallies_by_speaker(parts[:, defined].mean(axis=1), speakers)

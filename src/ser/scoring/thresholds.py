@@ -21,7 +21,9 @@ def fit_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """
     counts, every = labels.sum(axis=0), np.arange(labels.shape[1])
     ordered = np.vstack([np.ones(len(every)), -np.sort(-probabilities, axis=0), np.zeros(len(every))])
-    return (ordered[counts, every] + ordered[counts + 1, every]) / 2
+    last, next_one = ordered[counts, every], ordered[counts + 1, every]
+    # Where the next clip has the same probability, there is no such threshold: rather too few get the label than all who are alike.
+    return np.where(last > next_one, (last + next_one) / 2, np.nextafter(last, np.inf))
 
 
 def given_by(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
