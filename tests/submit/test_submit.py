@@ -148,7 +148,7 @@ def test_a_process_that_is_killed_while_it_waits_leaves_a_row_that_says_so(site,
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
-    process.wait(20)
+    process.wait(60)
     site.released.set()
     assert states(submission) == [state]
     site.behaviour = "ok"
