@@ -1,4 +1,5 @@
-"""One thread per process (the tests' networks are tiny, and two threads that wait for each other are slower than one), no tracking."""
+"""One thread per process (the tests' networks are tiny, and two threads that wait for each other are slower than one), no tracking, and
+what every test would otherwise start or compile again done once."""
 
 import os
 from pathlib import Path
@@ -8,7 +9,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / f"numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
 os.environ["WANDB_MODE"] = "disabled"
 
+import pytest
 import torch
+
+from ser.audio import pool
 
 torch.set_num_threads(1)
 
@@ -18,6 +22,57 @@ LONG_FIRST = {
 }  # fmt: skip
 
 
+LIBROSA = (
+    "audio/test_audio.py", "features/", "make_demo/", "models/classical/", "models/fusion/", "compare/test_compare.py", "[librosa_svm]",
+)  # fmt: skip
+"""Where librosa itself computes features: on a new machine it is compiled for half a minute first, by each process that uses it."""
+
+
+def uses_librosa(nodeid: str) -> bool:
+    return any(part in nodeid for part in LIBROSA)
+
+
 def pytest_collection_modifyitems(items):
-    """Files that take a minute or more begin first, so that no worker is left with one of them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONG_FIRST)
+    """What takes a minute or more begins first, so that no worker is left with it at the end."""
+    items.sort(key=lambda item: (not uses_librosa(item.nodeid), item.path.name not in LONG_FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file at a time, and all that uses librosa for one worker."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class LibrosaTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return "librosa" if uses_librosa(nodeid) else super()._split_scope(nodeid)
+
+    return LibrosaTogether(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk():
+    """A tiny training flushes some seventy files, and no test takes the power away. Processes of their own flush as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+class LastingDecoders(pool.Decoders):
+    """Decoding processes that stay after what they were made for."""
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoders_stay():
+    """A command that reads clips starts its decoding processes and ends them, which takes as long as the rest of what it does with a tiny
+    data set. Here they stay for the session, except where a test has changed what they would start with."""
+    own, lasting, surroundings = pool.Decoders, LastingDecoders(), _surroundings()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "Decoders", lambda: lasting if _surroundings() == surroundings else own())
+        yield
+    own.close(lasting)
+
+
+def _surroundings() -> tuple[str, str | None]:
+    return os.getcwd(), os.environ.get("PYTHONPATH")  # noqa: PTH109 - a deleted folder has no Path

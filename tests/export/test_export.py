@@ -242,7 +242,7 @@ def test_classical_model_says_why_it_cannot_be_exported(run, tmp_path):
     content = {
         "data": {"root": str(run.parents[1] / "input"), "cache": str(tmp_path / "cache")},
         "cv": {"n": 2},
-        "model": {"kind": "classical", "classical": {"features": ["librosa"], "classifier": "svm"}},
+        "model": {"kind": "classical", "classical": {"features": ["functionals"], "classifier": "svm"}},
         "tracking": {"mode": "disabled"},
         "run": {"output": str(tmp_path / "svm")},
     }
