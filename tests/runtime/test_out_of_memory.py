@@ -26,7 +26,7 @@ from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
 
 class SmallMemory:
-    """Lets forward passes of so many clips through; counts those it doesn't. `after`: passes in training before memory is short (-1: at once)."""
+    """Lets forward passes of so many clips through; counts the others. `after`: training passes before memory is short; -1: at once."""
 
     def __init__(self, patch: pytest.MonkeyPatch):
         self.train_limit = self.eval_limit = 1000
