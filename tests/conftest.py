@@ -1,6 +1,7 @@
 """One thread per process (the tests' networks are tiny, and two threads that wait for each other are slower than one), no tracking, and
 what every test would otherwise start or compile again done once."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,15 +14,16 @@ import pytest
 import torch
 
 from ser.audio import pool
+from ser.report import pictures
+from ser.runtime.files import atomic_path
 
 torch.set_num_threads(1)
+gc.set_threshold(10_000)  # of the time in which transformers and scikit-learn are imported, a seventh went into looking for garbage
 
 LONG_FIRST = {
     "test_train_robust.py", "test_tracking.py", "test_compare_experiments.py", "test_notebooks.py", "test_disk_full.py", "test_configs.py",
     "test_export.py", "test_subtitle_films.py", "test_out_of_memory.py", "test_controls.py", "test_fusion.py", "test_ensemble.py",
 }  # fmt: skip
-
-
 LIBROSA = (
     "audio/test_audio.py", "features/", "make_demo/", "models/classical/", "models/fusion/", "compare/test_compare.py", "[librosa_svm]",
 )  # fmt: skip
@@ -54,6 +56,20 @@ def no_wait_for_the_disk():
     """A tiny training flushes some seventy files, and no test takes the power away. Processes of their own flush as ever."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undrawn():
+    """For modules that train and look at no picture: to draw those of a tiny training takes half as long as the training. They stay empty;
+    test_pipeline and the tests of the report draw them."""
+
+    def leave_empty(figure, png):
+        with atomic_path(png) as temporary:
+            temporary.touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "save_figure", leave_empty)
         yield
 
 

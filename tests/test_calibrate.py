@@ -15,6 +15,8 @@ from ser.scoring.calibration import fit_temperature, scaled
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_labelled_clips_give_the_mean_of_folds_its_temperature_and_training_clips_are_refused(tmp_path, capsys):
     data = make_tiny_data(tmp_path / "demo", clips=24, test_clips=6)

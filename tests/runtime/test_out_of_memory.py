@@ -24,6 +24,8 @@ from ser.train.fold import train_fold
 from ser.train.signals import Stopper
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class SmallMemory:
     """Lets forward passes of so many clips through; counts the others. `after`: training passes before memory is short; -1: at once."""

@@ -21,6 +21,8 @@ from ser.train.state import FoldData
 from stops import steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -25,6 +25,8 @@ from ser.runtime.files import read_json
 from ser.train import __main__ as train
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = {
     "encoder": {"from_scratch": TINY_WAV2VEC2, "freeze": "none"},
     "mfcc_cnn": {"mfcc_cnn": {"channels": [8, 16]}},

@@ -19,6 +19,8 @@ from ser.train import __main__ as command
 from ser.train.training import train
 from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -15,6 +15,8 @@ from ser.train.loop import Trainer
 from ser.train.objective import Objective
 from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAMES = ("angry", "fear", "sad", "disgust", "neutral", "happy")
 UNCLEAR = ("TRAIN_0003", "TRAIN_0010")
 
