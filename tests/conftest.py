@@ -25,7 +25,8 @@ LONG_FIRST = {
     "test_export.py", "test_subtitle_films.py", "test_out_of_memory.py", "test_controls.py", "test_fusion.py", "test_ensemble.py",
 }  # fmt: skip
 LIBROSA = (
-    "audio/test_audio.py", "features/", "make_demo/", "models/classical/", "models/fusion/", "compare/test_compare.py", "[librosa_svm]",
+    "audio/test_audio.py", "features/", "make_demo/", "models/classical/", "models/fusion/", "compare/test_compare.py", "test_notebooks.py",
+    "[librosa_svm]",
 )  # fmt: skip
 """Where librosa itself computes features: on a new machine it is compiled for half a minute first, by each process that uses it."""
 

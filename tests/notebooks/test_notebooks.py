@@ -103,7 +103,7 @@ def trained(demo: Path) -> Path:
     config = {
         "data": {"root": str(demo), "cache": str(demo.parent / "cache")},
         "cv": {"n": 2},
-        "model": {"kind": "classical", "classical": {"features": ["functionals"], "classifier": "svm_rbf"}},
+        "model": {"kind": "classical", "classical": {"features": ["librosa"], "classifier": "svm_rbf"}},
         "tracking": {"mode": "disabled"},
         "run": {"output": str(demo.parent / "outputs" / "svm")},
     }
