@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from ser.config import Config, as_plain, flat, save_config
+from ser.config.explaining import plain_value
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.folds import read_or_make_folds, write_folds
 from ser.data.inputs import Input, Store, open_store
@@ -77,6 +78,8 @@ def open_experiment(config: Config) -> Experiment:
     if begun:
         _check_config(config, folder)
     dataset = read_dataset(config.data)
+    if len(dataset.label_names) < 2:
+        raise UserError(f"{dataset.root}: the one label {''.join(dataset.label_names)}; a classifier needs at least two to tell apart.")
     takes = model_class(config.model.kind).takes
     train, train_store, dropped = _usable_training_clips(dataset.train, config, takes)
     check_no_label_vanished(dataset.train.labels, train.labels, dataset.label_names)
@@ -168,7 +171,7 @@ def _check_config(config: Config, folder: Path) -> None:
     before, now = _chosen(_recorded(folder / "config.yaml", yaml.safe_load)), _chosen(as_plain(config))
     usual = flat(as_plain(Config()))
     both = [(key, before.get(key, usual.get(key)), now.get(key, usual.get(key))) for key in sorted(before.keys() | now.keys())]
-    changed = [f"  {key}: was {old!r}, now {new!r}" for key, old, new in both if old != new]
+    changed = [f"  {key}: was {plain_value(old)}, now {plain_value(new)}" for key, old, new in both if old != new]
     if changed:
         raise UserError(
             f"{folder} was begun with another config:\n"
