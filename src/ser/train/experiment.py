@@ -168,9 +168,8 @@ def _hashes(table: Table | None, store: Store | None, column: str) -> list[dict]
 
 
 def _check_config(config: Config, folder: Path) -> None:
-    before, now = _chosen(_recorded(folder / "config.yaml", yaml.safe_load)), _chosen(as_plain(config))
-    usual = flat(as_plain(Config()))
-    both = [(key, before.get(key, usual.get(key)), now.get(key, usual.get(key))) for key in sorted(before.keys() | now.keys())]
+    before, now = _settings(_recorded(folder / "config.yaml", yaml.safe_load)), _settings(as_plain(config))
+    both = [(key, before.get(key), now.get(key)) for key in sorted(before.keys() | now.keys())]
     changed = [f"  {key}: was {plain_value(old)}, now {plain_value(new)}" for key, old, new in both if old != new]
     if changed:
         raise UserError(
@@ -237,11 +236,16 @@ def _remove_run(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def _settings(config: dict) -> dict:
+    """The keys of a plain config that its results follow from; one that it lacks, as a later version brought it, is at its default."""
+    whole = flat(as_plain(Config())) | flat(config)
+    return {key: value for key, value in whole.items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
+
+
 def _chosen(config: dict) -> dict:
-    """The keys of a plain config that its results follow from, but for those at their default, as one is that a later version brings."""
-    usual = flat(as_plain(Config()))
-    counted = {key: value for key, value in flat(config).items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
-    return {key: value for key, value in counted.items() if key not in usual or value != usual[key]}
+    """Those of its settings that aren't at their default."""
+    usual = _settings({})
+    return {key: value for key, value in _settings(config).items() if key not in usual or value != usual[key]}
 
 
 def _digest(value: object) -> str:
