@@ -4,7 +4,7 @@ import pytest
 import yaml
 from jsonargparse import typing as number_types
 
-from ser.config import Config, build_parser, load_config, parse, save_config
+from ser.config import Config, build_parser, load_config, parse, read_config_words, save_config
 from ser.config.ranges import in_words
 from ser.runtime.errors import UserError
 
@@ -82,7 +82,7 @@ def test_a_wrong_key_or_value_is_named_with_what_is_allowed(argv, told):
 )
 def test_what_is_allowed_is_said_in_words_of_the_config(argv, told):
     with pytest.raises(UserError) as error:
-        read(*argv)
+        read_config_words(argv)
     assert told in str(error.value)
 
 

@@ -169,9 +169,8 @@ def _hashes(table: Table | None, store: Store | None, column: str) -> list[dict]
 
 def _check_config(config: Config, folder: Path) -> None:
     before, now = _settings(_recorded(folder / "config.yaml", yaml.safe_load)), _settings(as_plain(config))
-    both = [(key, before.get(key), now.get(key)) for key in sorted(before.keys() | now.keys())]
-    changed = [f"  {key}: was {plain_value(old)}, now {plain_value(new)}" for key, old, new in both if old != new]
-    if changed:
+    keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if changed := [f"  {key}: was {plain_value(before.get(key))}, now {plain_value(now.get(key))}" for key in keys]:
         raise UserError(
             f"{folder} was begun with another config:\n"
             + "\n".join(changed)
@@ -183,11 +182,8 @@ def _check_data(description: dict, folder: Path) -> None:
     before = _recorded(folder / "data.json", json.loads)
     if before["fingerprint"] == description["fingerprint"]:
         return
-    changes = (
-        [f"  labels: were {before['label_names']}, now {description['label_names']}"]
-        if before["label_names"] != description["label_names"]
-        else []
-    )
+    names = [", ".join(data["label_names"]) for data in (before, description)]
+    changes = [f"  labels: were {names[0]}; now {names[1]}"] if names[0] != names[1] else []
     for part in ("train", "test"):
         old, new = ({row["id"]: row for row in source[part]} for source in (before, description))
         counts = {

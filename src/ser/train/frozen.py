@@ -34,7 +34,7 @@ PACE = (
     *("epochs", "batch_size", "accumulation", "learning_rate", "head_learning_rate", "weight_decay", "warmup", "warmup_steps"),
     *("schedule", "clip_norm", "early_stopping", "min_improvement"),
 )
-"""Keys of the section train that say how its epochs go. Presets (configs/gpu_8gb.yaml) set them for whatever they are laid over."""
+"""Keys of the section train that say how its epochs go. Presets (configs/gpu_12gb.yaml) set them for whatever they are laid over."""
 
 
 def check_train_keys(config: Config) -> str | None:
