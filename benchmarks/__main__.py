@@ -27,7 +27,7 @@ PARTS = {
     "augmentation": "each transform: audiomentations alone, and through this project's wrapper",
     "training": "a training epoch: run_audio_classification.py's recipe with Trainer, and ser.train",
     "model_steps": "training steps: attention kernels, frozen parts, gradient checkpointing",
-    "frozen": "a head on a frozen encoder: the encoder in every epoch, and its outputs cached",
+    "frozen": "a frozen encoder, or all but its last layers: run in every epoch, and its outputs cached",
     "prediction": "files to probabilities: pipeline('audio-classification'), and ser.predict",
     "ensembling": "20 runs of 5,001 + 1,881 rows: pandas and scipy, and ser.ensemble",
     "checkpoints": "training with checkpoints beside the same without",

@@ -18,7 +18,8 @@ OTHER_FILES = {
 HEAD = """# Which module decides what
 
 A line a module, in its own first sentence. Folders are captioned in the [README](../README.md#where-what-is);
-[tour.md](tour.md) follows one clip through them.
+[tour.md](tour.md) follows one clip through them. Numbers that a key sets stand in `config/`, a module a section; what is done with
+them is decided below. Options of a command alone stand in the command.
 """
 
 

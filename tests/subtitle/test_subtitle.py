@@ -15,11 +15,12 @@ from broken import examples
 from ser.config import SubtitlesConfig
 from ser.runtime.errors import UserError
 from ser.subtitle.ass import ass_colour, ass_text, shade
+from ser.subtitle.breaks import balanced, wrap
 from ser.subtitle.cues import lay_out
 from ser.subtitle.emotion_segments import LABELS, EmotionSegment, read_segments, smoothed, with_emotions, write_segments, write_table
 from ser.subtitle.presets import rules_of
 from ser.subtitle.srt import srt_text, vtt_text
-from ser.subtitle.text import JOINER, balanced, clean, columns, is_korean, wrap
+from ser.subtitle.text import JOINER, clean, columns, is_korean
 from ser.subtitle.theme import load_theme
 from ser.transcripts import Segment, Word
 

@@ -7,20 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ser.runtime.errors import Interrupted, UserError
+from ser.runtime.errors import Interrupted
 from ser.train import signals as stopping
-from ser.train.signals import MARGIN_SECONDS, Stopper, seconds_of
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("50m", 3000), ("1.5h", 5400), ("1h30m", 5400)])
-def test_budget_is_read(text, seconds):
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "50", "m", "5 m", "50x", "-3m"])
-def test_a_budget_without_sense_is_refused(text):
-    with pytest.raises(UserError, match="50m"):
-        seconds_of(text)
+from ser.train.signals import MARGIN_SECONDS, Stopper
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -18,7 +18,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ser.config import build_parser, output_folder, parse
-from ser.ensemble.methods import METHODS
+from ser.ensemble.methods import DEFAULT, METHODS
 from ser.runtime.errors import run_command
 
 
@@ -40,7 +40,7 @@ def read_arguments(argv: list[str]) -> Namespace:
         help="Run folders, of one seed or several, e.g. outputs/wav2vec2_base; and models of all clips, outputs/X/full_fit.",
     )
     parser.add_argument("--output", type=str, required=True, help="Folder to write, e.g. bundles/base.")
-    parser.add_argument("--method", type=Literal[tuple(METHODS)], default="mean", help="How runs are blended, as in ser.ensemble.")
+    parser.add_argument("--method", type=Literal[tuple(METHODS)], default=DEFAULT, help="How runs are blended, as in ser.ensemble.")
     parser.add_argument("--sample", type=str, help="Sample submission; by default sample_submission.csv in the data folder of the runs.")
     parser.add_argument("--estimate", type=NonNegativeInt, default=64, help="Test clips to try it out on; 0 leaves that out.")
     parser.add_argument("--clips", type=PositiveInt, help="Clips that the organiser will have; by default those of the runs' test set.")

@@ -155,7 +155,8 @@ class ModelConfig:
     freeze: Literal["none", "feature_encoder", "encoder"] = "feature_encoder"
     """Which part keeps its weights: nothing, the convolutional feature encoder, or the whole encoder."""
     train_last_layers: PositiveInt | None = None
-    """Train only this many of the last transformer layers (and the head)."""
+    """Train only this many of the last transformer layers (and the head). Where nothing changes the clips (no augment, mixup, SpecAugment)
+    and layer_weights is off, what the layers below make of a clip is computed once and kept in the cache."""
     lora_rank: PositiveInt | None = None
     """Train low-rank adapters of this rank in place of the encoder's weights (all layers, or the last model.train_last_layers); what is
     saved has them merged."""

@@ -1,9 +1,12 @@
-"""What values a key may have, beyond jsonargparse's own number types; and how such a type is told to people."""
+"""What values a key may have, beyond jsonargparse's own number types, how such a type is told to people, and how long 1h30m is."""
 
 import operator
+import re
 
 from jsonargparse import typing as number_types
 from jsonargparse.typing import restricted_number_type
+
+from ser.runtime.errors import UserError
 
 # Not Any: jsonargparse would import and call what a value of that type names.
 PlainValue = bool | int | float | str | list[int] | list[float] | list[str] | None
@@ -31,3 +34,11 @@ def in_words(name: str) -> str:
     if [how for how, _ in limits] == [operator.ge, operator.le]:
         return f"{number} from {limits[0][1]} to {limits[1][1]}"
     return f"{number} {' and '.join(_LIMITS[how].format(limit) for how, limit in limits)}"
+
+
+def seconds_of(text: str) -> float:
+    """`90s`, `50m`, `1.5h` or `1h30m`, of run.time_budget, in seconds."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UserError(f"run.time_budget: given {text!r}; allowed are numbers with s, m or h, e.g. 90s, 50m, 1h30m.")
+    return sum(float(number) * {"s": 1, "m": 60, "h": 3600}[unit] for number, unit in parts)

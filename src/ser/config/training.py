@@ -7,7 +7,7 @@ from typing import Literal
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 
-from ser.config.ranges import HalfOpenUnit
+from ser.config.ranges import HalfOpenUnit, seconds_of
 
 
 @dataclass
@@ -109,3 +109,7 @@ class RunConfig:
     """What the machine costs an hour, in any currency: report.html then tells what the run cost."""
     on_out_of_memory: Literal["stop", "halve"] = "stop"
     """When the GPU's memory is full: stop with the batch that did it, or halve the batch and double the accumulation."""
+
+    def __post_init__(self) -> None:
+        if self.time_budget is not None:
+            seconds_of(self.time_budget)

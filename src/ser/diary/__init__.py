@@ -1,1 +1,1 @@
-"""Emotions of texts: predicting tables of them, splitting a diary into sentences."""
+"""Emotions of a text: a diary split into sentences, each classified, and their shares."""

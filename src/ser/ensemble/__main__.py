@@ -1,4 +1,4 @@
-"""Blend the folds of one or several runs into a submission.
+"""Blend the folds of one or several runs into a submission, by the plain mean or what --method names.
 
     python -m ser.ensemble outputs/wav2vec2_base --output submissions/base.csv
     python -m ser.ensemble outputs/wav2vec2_base outputs/wavlm_large outputs/hubert_large --output submissions/three.csv
@@ -32,7 +32,7 @@ import pandas as pd
 
 from ser.config import build_parser, output_file, parse
 from ser.ensemble.blend import blend_runs
-from ser.ensemble.methods import METHODS
+from ser.ensemble.methods import DEFAULT, METHODS
 from ser.report.tables import text_table
 from ser.runtime.errors import run_command
 from ser.scoring.metrics import describe
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     parser = build_parser("ensemble", __doc__, sections=[], usage="RUN [RUN ...] --output FILE.csv [--method mean]")
     parser.add_argument("runs", type=str, nargs="+", help="Run folders, e.g. outputs/wav2vec2_base.")
     parser.add_argument("--output", type=str, required=True, help="CSV to write, e.g. submissions/base.csv; its record goes beside it.")
-    parser.add_argument("--method", type=Literal[tuple(METHODS)], default="mean", help="How runs are blended.")
+    parser.add_argument("--method", type=Literal[tuple(METHODS)], default=DEFAULT, help="How runs are blended.")
     parser.add_argument("--sample", type=str, help="Sample submission; by default sample_submission.csv in the data folder of the runs.")
     parser.add_argument(
         "--allow_missing_folds", action="store_true", help="Blend unfinished runs too; what is missing is counted and reported."

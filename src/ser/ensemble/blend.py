@@ -1,5 +1,5 @@
-"""From run folders to a submission and its record: which method suits which members (a full fit none that learns), and what is told of a
-doubtful blend (other folds, unlike members, little gain)."""
+"""Blend runs with one method and write submission, record and page; a method that doesn't suit its members (one that learns, a full
+fit) is refused, and a doubtful blend (other folds, unlike members, little gain) is told."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from ser.data.label_column import label_numbers
 from ser.ensemble.members import Members, read_members
-from ser.ensemble.methods import LEARNED, METHODS, Fitted, fit_mean, nested_predictions, nesting_groups
+from ser.ensemble.methods import DEFAULT, LEARNED, METHODS, Fitted, fit_mean, nested_predictions, nesting_groups
 from ser.ensemble.page import write_blend_page
 from ser.ensemble.submission import find_sample, make_submission
 from ser.inference.runs import check_same_ids, read_csv
@@ -28,7 +28,7 @@ from ser.scoring.suspicions import suspicions
 def blend_runs(
     run_folders: Sequence[str | Path],
     output: str | Path,
-    method: str = "mean",
+    method: str = DEFAULT,
     sample: str | Path | None = None,
     allow_missing_folds: bool = False,
 ) -> dict:

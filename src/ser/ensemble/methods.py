@@ -86,6 +86,7 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Fitted]] = {
     "weighted": fit_weights,
     "stack": fit_stacking,
 }
+DEFAULT = "mean"
 LEARNED = ("weighted", "stack")
 
 

@@ -1,4 +1,4 @@
-"""Probabilities of clips by the mean of a run's folds, a fold or a model folder, one way for prediction and evaluation."""
+"""A row a clip: probabilities by the mean of a run's folds, a fold or a model folder; its status and no label where it can't be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where messages go."""
+"""`setup_logging`: the library's messages to stderr and into a log file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as text."""
+"""Tables as text for terminal and Markdown; and cells of a CSV made harmless, so that no text acts as a spreadsheet's formula."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from ser.subtitle.text import balanced, columns, wrap
+from ser.subtitle.text import columns
 
 SENTENCE, CLAUSE = re.compile(r"[.?!…。？！][\"'”’」』)\]]*$"), re.compile(r"[,;:，、—–-][\"'”’)\]]*$")
 AT_SENTENCE, AT_CLAUSE, BETWEEN_WORDS, LEANING = 0.0, 0.3, 1.0, 2.5
@@ -52,6 +52,35 @@ def into_lines(words: Sequence[str], width: int) -> list[str]:
     count = len(wrap(" ".join(words), width))
     parts = _parts(words, count, width, lambda first, last: columns(" ".join(words[first:last])) <= width)
     return [" ".join(words[first:last]) for first, last in parts]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break a cleaned text at blanks into lines of at most `width` columns; a longer word is broken between its letters."""
+    if columns(text) <= width:
+        return [text] if text else []
+    lines, line, used = [], "", 0
+    for word in text.split(" "):
+        for piece in [word] if columns(word) <= width else _pieces(word, width):
+            size = columns(piece)
+            if line and used + 1 + size > width:
+                lines.append(line)
+                line, used = piece, size
+            else:
+                line, used = (f"{line} {piece}", used + 1 + size) if line else (piece, size)
+    return [*lines, line] if line else lines
+
+
+def balanced(text: str, width: int) -> list[str]:
+    """Like `wrap`, with lines of near-equal length: the narrowest width that needs no more lines."""
+    widest = wrap(text, width)
+    count = len(widest)
+    if count < 2:
+        return widest
+    low, high = -(-columns(text) // count), width
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(wrap(text, middle)) <= count else (middle + 1, high)
+    return wrap(text, low)
 
 
 def _parts(words: Sequence[str], count: int, room: int, fits: Callable[[int, int], bool]) -> list[tuple[int, int]] | None:
@@ -95,3 +124,18 @@ def _evenly(text: str, width: int, lines: int) -> list[list[str]]:
     broken = balanced(text, width)
     count = -(-len(broken) // lines)
     return [broken[len(broken) * place // count : len(broken) * (place + 1) // count] for place in range(count)]
+
+
+def _pieces(word: str, width: int) -> list[str]:
+    """A word that is too long, cut where a new visible sign begins."""
+    # A sign without width, and one after a zero-width joiner (families of emoji), belongs to the sign before it.
+    starts = [place for place, sign in enumerate(word) if place == 0 or (columns(sign) and word[place - 1] != "\u200d")]
+    pieces, used = [""], 0
+    for start, end in pairwise([*starts, len(word)]):
+        size = columns(word[start:end])
+        if pieces[-1] and used + size > width:
+            pieces.append("")
+            used = 0
+        pieces[-1] += word[start:end]
+        used += size
+    return pieces

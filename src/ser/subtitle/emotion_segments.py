@@ -1,4 +1,4 @@
-"""Segments with their emotions: how sure it is, what is shown, and the file that keeps them for another styling.
+"""Segments with their emotions: smoothed over time, neutral below min_confidence; and the file that keeps them for another styling.
 
 `NAME.json` holds everything that the subtitles are made of, one segment per line.
 """

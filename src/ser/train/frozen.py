@@ -1,4 +1,4 @@
-"""A frozen encoder needn't run in every epoch: what a fold trains, and on what, where its outputs can be cached."""
+"""What is frozen needn't run in every epoch: what a fold trains, and on what, where outputs of an encoder or its lower layers are kept."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
 from ser.runtime.progress import busy, say
 from ser.runtime.seeds import seed_of
+from ser.runtime.team import present_team
 from ser.train.experiment import Experiment
 from ser.train.loop import seed_everything
 from ser.train.part import Part, note_preparation
@@ -90,23 +91,29 @@ def start_head(run: Experiment, model: SerModel, rows: np.ndarray, seed: int, st
 def what_is_trained(run: Experiment, model: SerModel, stopper: Stopper) -> tuple[SerModel, Store, Store | None]:
     """The network to train and the stores of training and test clips it reads.
 
-    Where `model.freeze` is encoder and a clip is the same in every epoch, that is the model's head on the encoder's outputs, which are
-    computed once and kept in the cache; else the model on the clips. Raises Interrupted when the stopper says so.
+    Where `model.freeze` is encoder and a clip is the same in every epoch, that is the model's head on the encoder's outputs; with
+    `model.train_last_layers`, these layers and the head on the outputs of the layers below. They are computed once and kept in the
+    cache. Else it is the model on the clips. Raises Interrupted when the stopper says so.
     """
-    if run.config.model.kind == "fusion":
+    settings = run.config.model
+    if settings.kind == "fusion":
         return _fusion_on_vectors(run, model, stopper)
-    if run.config.model.kind != "encoder" or run.config.model.freeze != "encoder":
+    what = "encoder" if settings.freeze == "encoder" else "layers" if settings.train_last_layers else None
+    if settings.kind != "encoder" or what is None:
         return model, run.train_store, run.test_store
-    if changes := _what_changes_clips(run.config):
-        say(f"the frozen encoder runs in every epoch, because {changes} changes the clips; without, its outputs would be cached.")
+    if reason := why_every_epoch(run.config, model):
+        say(f"what is frozen of the encoder runs in every epoch: {reason}; else its outputs would be cached.")
         return model, run.train_store, run.test_store
-    from ser.models.encoder.frozen_outputs import FrozenHead
+    from ser.models.encoder.frozen_outputs import FrozenHead, LastLayers
     from ser.models.encoder.solving import outputs_of
 
     accelerator, cache = make_accelerator(run.config.train.precision), Path(run.config.data.cache)
-    train = outputs_of(model, run.train_store, cache, accelerator, "training clips", stopper.check)
-    test = None if run.test_store is None else outputs_of(model, run.test_store, cache, accelerator, "test clips", stopper.check)
-    return FrozenHead(model), train, test
+    below = None if what == "encoder" else model.layer_count - settings.train_last_layers
+    train = outputs_of(model, run.train_store, cache, accelerator, "training clips", stopper.check, below)
+    test = None
+    if run.test_store is not None:
+        test = outputs_of(model, run.test_store, cache, accelerator, "test clips", stopper.check, below)
+    return FrozenHead(model) if below is None else LastLayers(model, below), train, test
 
 
 def _fusion_on_vectors(run: Experiment, model: SerModel, stopper: Stopper) -> tuple[SerModel, Store, Store | None]:
@@ -123,6 +130,21 @@ def _fusion_on_vectors(run: Experiment, model: SerModel, stopper: Stopper) -> tu
     model.to("cpu")
     release_memory()
     return FusionHead(model), train, test
+
+
+def why_every_epoch(config: Config, model: SerModel) -> str | None:
+    """What keeps the outputs of the frozen part from being computed once for all epochs, if anything does."""
+    if changes := _what_changes_clips(config):
+        return f"{changes} changes the clips"
+    if config.model.freeze == "encoder":
+        return None
+    if config.model.mask_time_prob or config.model.mask_feature_prob:
+        return "model.mask_time_prob and model.mask_feature_prob hide other parts of a clip each time"
+    if config.model.layer_weights:
+        return "model.layer_weights hears all layers"
+    if not model.has_plain_layers:
+        return "this encoder's last layers can't go on from the others' outputs"
+    return "several processes share the clips" if present_team().size > 1 else None
 
 
 def _what_changes_clips(config: Config) -> str | None:

@@ -1,4 +1,5 @@
-"""The training loop of one fold, from its last checkpoint to its best epoch.
+"""The training loop of one fold: its epochs and each optimizer step (gradients summed, clipped, applied), from its last checkpoint to its
+best epoch.
 
 Everything random is seeded by name just before it happens (weights by fold, order by epoch, augmentation by
 clip, dropout by batch), so the loop has no random state to carry: an interrupted run continues into the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import threading
@@ -12,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
-from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError
+from ser.config.ranges import seconds_of
+from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted
 
 MARGIN_SECONDS = 10.0
 """Time kept back from the budget for the last checkpoint; more where checkpoints turn out to take longer."""
@@ -132,11 +132,3 @@ def _speak_for_nobody() -> None:
 
 
 os.register_at_fork(after_in_child=_speak_for_nobody)
-
-
-def seconds_of(text: str) -> float:
-    """`90s`, `50m`, `1.5h` or `1h30m` in seconds."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UserError(f"run.time_budget: given {text!r}; allowed are numbers with s, m or h, e.g. 90s, 50m, 1h30m.")
-    return sum(float(number) * {"s": 1, "m": 60, "h": 3600}[unit] for number, unit in parts)

@@ -1,4 +1,7 @@
-"""The parts of a transcript. Times are seconds from the start of the recording."""
+"""Word, segment, transcript and what was dropped of it: the form in which transcripts are passed on.
+
+Times are seconds from the start of the recording.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from ser.models.encoder.lora import add_adapters, without_adapters
 from ser.models.encoder.masking import AST, is_exact_length, takes_mask
 from ser.models.encoder.reading import encoder_of, hub_network, random_network, read_network
 from ser.models.encoder.regularization import add_layer_drop, set_spec_augment, spec_augment
-from ser.models.encoder.states import hidden_states
+from ser.models.encoder.states import has_plain_layers, hidden_states
 from ser.models.hub import checkpoint_folder
 from ser.models.pretrained import canonical_names, labels_of, quiet, read_config, set_labels, short
 from ser.models.untrained import scratch_config
@@ -93,6 +93,16 @@ class EncoderModel(SerModel):
     def frozen(self) -> Sequence[nn.Module]:
         """The modules that `model.freeze` and `model.train_last_layers` keep as they are."""
         return self._frozen
+
+    @property
+    def layer_count(self) -> int:
+        """Transformer layers."""
+        return len(transformer(self.encoder).layers)
+
+    @property
+    def has_plain_layers(self) -> bool:
+        """Whether the last layers can go on from what the others made of a clip (`ser.models.encoder.states.last_state`)."""
+        return has_plain_layers(self.encoder)
 
     @property
     def opens_in_transformers(self) -> bool:

@@ -1,7 +1,7 @@
-"""An encoder's outputs, computed once per clip and kept on disk: what a head is solved on, or trained on where the encoder is frozen.
+"""What the frozen part of an encoder makes of each clip, computed once and kept on disk, for a head or the last layers to be trained on.
 
-An epoch then costs what the head costs. Kept is no more than the head needs: where it pools over time before anything else, what it
-pools of each layer; where it attends to frames, the frames.
+An epoch then costs what is trained. Kept is no more than that needs: where a head pools over time before anything else, what it
+pools of each layer; where it attends to frames, the frames; for trained layers (`below`), the frames that go into the first of them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clips, write_cl
 from ser.data.inputs import Store
 from ser.models.base import SerModel
 from ser.models.encoder.encoder import EncoderModel
+from ser.models.encoder.freezing import final_norm, transformer
 from ser.models.encoder.heads import PooledHead
 from ser.models.encoder.lora import without_adapters
-from ser.models.encoder.states import hidden_states
+from ser.models.encoder.states import hidden_states, last_state
 from ser.runtime.progress import ProgressBar
 
 FORMAT = 2  # raise it when what is kept of a clip changes
@@ -85,6 +86,28 @@ class FrozenHead(SerModel):
         raise TypeError("a head is saved with its encoder, by the model it belongs to")
 
 
+class LastLayers(SerModel):
+    """The last layers of an encoder model and its head, the same modules, on the frames that go into the first of these layers."""
+
+    def __init__(self, model: EncoderModel, first: int):
+        """first: the lowest layer that is trained, 0 being the encoder's lowest. The encoder's layers have to be plain ones."""
+        super().__init__("last_layers", model.label_names, model.max_seconds, exact_length=False)
+        self.frontend, self.config = OutputFrontend(), model.encoder.config
+        self.layers, self.norm, self.head = transformer(model.encoder).layers[first:], final_norm(model.encoder), model.head
+
+    def forward(self, outputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logits (B, n_labels) from what the frontend's `collate` returns."""
+        state = last_state(self.config, self.layers, self.norm, outputs[:, 0], mask)
+        return self.head((state,), mask).float()
+
+    def is_head(self, name: str) -> bool:
+        """As in the encoder model."""
+        return name.startswith("head.")
+
+    def _write(self, folder: Path) -> dict:
+        raise TypeError("the last layers are saved with their encoder, by the model they belong to")
+
+
 def cached_outputs(
     model: EncoderModel,
     store: Store,
@@ -93,10 +116,12 @@ def cached_outputs(
     accelerator: Accelerator,
     title: str = "clips",
     after_file: Callable[[], None] = lambda: None,
+    below: int | None = None,
 ) -> OutputStore:
     """The encoder's outputs of the given (usable) rows; what isn't in the folder (of `outputs_folder`) yet is computed.
 
-    after_file: called whenever some more of it is on disk; may raise to leave the rest for the next time.
+    below: the layer (0 is the lowest) whose input is kept instead, frame by frame. after_file: called whenever some more of it is on
+    disk; may raise to leave the rest for the next time.
     """
     hashes = store.report["audio_hash"].to_numpy()
     files = find_clips(folder, hashes[rows].tolist())
@@ -107,7 +132,7 @@ def cached_outputs(
             by_length = sorted(missing.values(), key=lambda row: (store.frames[row], hashes[row]))
             for start in range(0, len(by_length), CLIPS_PER_FILE):
                 part = np.array(by_length[start : start + CLIPS_PER_FILE])
-                write_clips(folder, compute_outputs(model, store, part, accelerator))
+                write_clips(folder, compute_outputs(model, store, part, accelerator, below))
                 bar.update(len(part))
                 after_file()
         files |= find_clips(folder, missing)
@@ -115,8 +140,10 @@ def cached_outputs(
 
 
 @torch.inference_mode()
-def compute_outputs(model: EncoderModel, store: Store, rows: np.ndarray, accelerator: Accelerator) -> dict[str, dict[str, np.ndarray]]:
-    """What is kept of the clips of these rows, by the hash of their sound.
+def compute_outputs(
+    model: EncoderModel, store: Store, rows: np.ndarray, accelerator: Accelerator, below: int | None = None
+) -> dict[str, dict[str, np.ndarray]]:
+    """What is kept of the clips of these rows, by the hash of their sound; below: as in `cached_outputs`.
 
     On a CPU each clip goes alone: it is as fast, and an interruption can't change which clips share a batch, and with it the last digit.
     """
@@ -126,21 +153,25 @@ def compute_outputs(model: EncoderModel, store: Store, rows: np.ndarray, acceler
         batch = model.frontend.collate([model.frontend.prepare(store[row]) for row in batch_rows])
         batch = {name: value.to(accelerator.device) for name, value in batch.items()}
         with accelerator.autocast():
-            states, mask = hidden_states(model.encoder, batch, model.head.every_layer)
+            states, mask = hidden_states(model.encoder, batch, model.head.every_layer or below is not None)
         for place, row in enumerate(batch_rows):
-            own = tuple(state[place : place + 1] for state in states)
-            kept[hashes[row]] = {"outputs": _kept(model, own, None if mask is None else mask[place : place + 1])}
+            own, real = tuple(state[place : place + 1] for state in states), None if mask is None else mask[place : place + 1]
+            kept[hashes[row]] = {"outputs": _pooled(model, own, real) if below is None else _frames(own[below], real).cpu().numpy()}
     return kept
 
 
-def _kept(model: EncoderModel, states: tuple[torch.Tensor, ...], mask: torch.Tensor | None) -> np.ndarray:
+def _pooled(model: EncoderModel, states: tuple[torch.Tensor, ...], mask: torch.Tensor | None) -> np.ndarray:
     if isinstance(model.head, PooledHead):
         return model.head.pool(states, mask)[0].cpu().numpy()
-    frames = torch.cat(states)
-    return (frames if mask is None else frames[:, mask[0]]).half().cpu().numpy()  # frames are many
+    return _frames(torch.cat(states), mask).half().cpu().numpy()  # frames of all layers are many
 
 
-def outputs_folder(model: EncoderModel, cache: Path, accelerator: Accelerator) -> Path:
+def _frames(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """The real frames of one clip, (layers, frames, size)."""
+    return (states if mask is None else states[:, mask[0]]).float()
+
+
+def outputs_folder(model: EncoderModel, cache: Path, accelerator: Accelerator, below: int | None = None) -> Path:
     """The folder for this encoder's outputs: its name holds a hash of all they depend on besides a clip's samples."""
     head = model.head
     settings = {
@@ -149,6 +180,8 @@ def outputs_folder(model: EncoderModel, cache: Path, accelerator: Accelerator) -
         "all_layers": head.every_layer,
         "frontend": str(model.frontend),
     }
+    if below is not None:
+        settings |= {"kept": f"frames into layer {below}", "all_layers": False}
     return cache / f"encoder-outputs-{hash_encoder(without_adapters(model.encoder), settings, accelerator)}"
 
 

@@ -1,4 +1,4 @@
-"""The linear head of an encoder, solved instead of trained: logistic regression on standardised pooled features.
+"""The linear head of an encoder solved: logistic regression on pooled outputs; which layer and which penalty, by inner folds.
 
 Pooled features of a pretrained encoder have a mean many times their deviation; a linear layer under AdamW hardly moves on them.
 Standardised, the problem is convex and small, and Newton's method with conjugate gradients is at its end in a tenth of a second (L-BFGS

@@ -19,11 +19,17 @@ from ser.runtime.progress import say
 
 
 def outputs_of(
-    model: EncoderModel, store: Store, cache: Path, accelerator: Accelerator, title: str, after_file: Callable[[], None]
+    model: EncoderModel,
+    store: Store,
+    cache: Path,
+    accelerator: Accelerator,
+    title: str,
+    after_file: Callable[[], None],
+    below: int | None = None,
 ) -> OutputStore:
-    """The encoder's outputs of all usable clips of a store."""
-    folder = outputs_folder(model, cache, accelerator)
-    return cached_outputs(model, store, np.flatnonzero(store.usable), folder, accelerator, title, after_file)
+    """The encoder's outputs of all usable clips of a store; below: of the layers under this one alone (see `cached_outputs`)."""
+    folder = outputs_folder(model, cache, accelerator, below)
+    return cached_outputs(model, store, np.flatnonzero(store.usable), folder, accelerator, title, after_file, below)
 
 
 def solve_head(model: EncoderModel, outputs: OutputStore, rows: np.ndarray, labels: np.ndarray, balanced: bool, seed: int) -> Solution:

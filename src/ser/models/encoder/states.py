@@ -2,15 +2,25 @@
 
 Whisper's own forward insists on 30 s, most of which are silence, and knows no mask. Its layers do: here a clip goes through them on
 its own length, and a batch of several under a mask, with the same answers.
+
+The last layers run alone as well, on what was kept of the layers below them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+# Their layers want nothing but a state and an attention mask. WavLM's hand a position bias on from the first layer, SEW's frames are
+# squeezed around the layers, conformers' convolutions hear the padding, AST's patches have no order of frames.
+_PLAIN_LAYERS = {"whisper", "wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio"}
 
 
 def hidden_states(
@@ -56,3 +66,26 @@ def _own_patches(encoder: ASTModel, own_frames: torch.Tensor) -> torch.Tensor:
     rows, columns = encoder.embeddings.get_shape(encoder.config)
     own = torch.arange(columns, device=own_frames.device) * encoder.config.time_stride < own_frames[:, None]
     return torch.cat([torch.ones_like(own[:, :1]).expand(-1, 2), own.repeat(1, rows)], dim=1)
+
+
+def has_plain_layers(encoder: PreTrainedModel) -> bool:
+    """Whether `last_state` is possible."""
+    return encoder.config.model_type in _PLAIN_LAYERS and getattr(encoder, "adapter", None) is None
+
+
+def last_state(
+    config: PreTrainedConfig, layers: Iterable[nn.Module], norm: nn.Module | None, state: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """(B, T, D): the last hidden state of an encoder with plain layers, from what goes into the first of its last layers.
+
+    layers: the last ones; norm: what comes after them (`final_norm`). state: (B, T, D), of `hidden_states` of all layers; mask: boolean
+    (B, T), true for real frames.
+    """
+    if config.model_type == "whisper":
+        attention = mask[:, None, None]
+    else:
+        attention = create_bidirectional_mask(config=config, inputs_embeds=state, attention_mask=mask)
+    for layer in layers:
+        state = layer(state, attention_mask=attention)
+        state = state[0] if isinstance(state, tuple) else state
+    return state if norm is None else norm(state)
