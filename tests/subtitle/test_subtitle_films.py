@@ -315,16 +315,19 @@ def test_subtitles_go_into_the_film_where_ffmpeg_is_installed(film, network, tmp
         (["--transcript", "film.srt"], "--model is missing"),
         (["--model", "m", "--transcript", "film.srt", "--stt", "tiny"], "both given"),
         (["--model", "nowhere", "--transcript", "film.srt"], "no such model"),
-        (["--model", "nowhere", "--transcript", "late.srt"], "Is it of another film"),
+        (["--model", "{network}", "--transcript", "late.srt"], "Is it of another film"),
         (["--model", "nowhere", "--subtitles.min_confidense", "1"], "min_confidence"),
     ],
 )
-def test_a_wrong_command_is_told_in_one_line(film, tmp_path, more, told, monkeypatch, capsys):
+def test_a_wrong_command_is_told_in_one_line(film, network, tmp_path, more, told, monkeypatch, capsys):
     path, _, _ = film
     monkeypatch.chdir(path.parent)
     (path.parent / "late.srt").write_text("1\n01:00:00,000 --> 01:00:01,000\nhello\n")
     with pytest.raises(SystemExit, match="2"):
-        run_command(subtitle.main, ["film.mp4", "--output", str(tmp_path), "--cache", str(tmp_path), *more])
+        run_command(
+            subtitle.main,
+            ["film.mp4", "--output", str(tmp_path), "--cache", str(tmp_path), *(word.format(network=network) for word in more)],
+        )
     assert told in capsys.readouterr().err
 
 

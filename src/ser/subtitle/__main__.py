@@ -131,9 +131,6 @@ def _check(arguments) -> None:
         raise UserError("--transcript and --stt were both given; give the transcript, or the model that makes one.")
     if not Path(arguments.file).is_file():
         raise UserError(f"{arguments.file}: no such file.")
-    from ser.subtitle.emotions import check_model
-
-    check_model(arguments.model)
     written = [Path(arguments.output) / f"{Path(arguments.file).stem}.{suffix}" for suffix in WRITTEN]
     for given in map(Path, filter(None, (arguments.file, arguments.transcript))):
         if given.exists() and any(path.exists() and path.samefile(given) for path in written):
@@ -142,6 +139,9 @@ def _check(arguments) -> None:
         from ser.subtitle.ffmpeg import check_ffmpeg
 
         check_ffmpeg()
+    from ser.subtitle.emotions import check_model
+
+    check_model(arguments.model)
 
 
 def _words(sound, arguments, cache: str) -> Transcript:
