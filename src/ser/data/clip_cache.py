@@ -6,7 +6,7 @@ Neither a file's name nor its neighbours matter, and two stores with the same au
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +45,15 @@ def read_clips(found: Mapping[str, Path]) -> dict[str, dict[str, np.ndarray]]:
     return clips
 
 
+def file_of(folder: Path, hashes: Iterable[str]) -> Path:
+    """The file that `write_clips` makes of just these clips."""
+    return folder / f"{hashlib.blake2b(''.join(sorted(hashes)).encode(), digest_size=16).hexdigest()}.safetensors"
+
+
 def write_clips(folder: Path, clips: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Write {audio hash: {name: array}} as one file of the folder, all of it or nothing."""
     from safetensors.numpy import save_file
 
     arrays = {f"{audio_hash}.{name}": np.ascontiguousarray(values) for audio_hash, of in clips.items() for name, values in of.items()}
-    key = hashlib.blake2b("".join(clips).encode(), digest_size=16).hexdigest()
-    with atomic_path(folder / f"{key}.safetensors") as temporary:
+    with atomic_path(file_of(folder, clips)) as temporary:
         save_file(arrays, temporary)

@@ -69,13 +69,20 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Let one process at a time into the block, the others wait; the lock ends with its process, however that ends."""
+def locked(path: str | Path, wait: bool = True) -> Iterator[bool]:
+    """One process at a time holds the lock (yields true), the others wait; it ends with its process, however that ends.
+
+    Without `wait` the block is entered in any case, and false says that another process holds the lock.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def remove_leftovers(folder: str | Path, alone: bool) -> None:

@@ -1,5 +1,8 @@
 """A frozen encoder's outputs are computed once per clip, and training on them is training on the clips."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ from soak import compare
 from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser import predict
 from ser.config import DataConfig, ModelConfig, load_config
+from ser.data.clip_cache import file_of
 from ser.data.inputs import Store
 from ser.data.store import ClipStore
 from ser.models.encoder import frozen_outputs
@@ -17,6 +21,7 @@ from ser.models.encoder.frozen_outputs import FrozenHead, cached_outputs, output
 from ser.models.registry import build_model
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import Interrupted
+from ser.runtime.files import locked
 from ser.train import __main__ as train
 from ser.train.experiment import open_experiment
 from ser.train.fold import train_fold
@@ -104,6 +109,37 @@ def test_outputs_are_computed_once_and_shared_by_content_not_by_name(tmp_path, s
     renamed = Store.of_clips(ClipStore.open(other, DataConfig(cache=str(tmp_path / "cache"))))
     outputs_of(model, renamed, tmp_path / "cache")
     assert computed[len(SECONDS) :] == [6400], "a known clip under another name is found, another clip under a known name isn't"
+
+
+def test_processes_that_want_the_same_outputs_share_the_work(tmp_path, store, computed, monkeypatch):
+    monkeypatch.setattr(frozen_outputs, "CLIPS_PER_FILE", 1)
+    models = [model_of(tmp_path / name, "wav2vec2-layer") for name in "ab"]
+    both_at_work = threading.Barrier(2)
+    write = frozen_outputs.write_clips
+
+    def after_the_other_has_begun(folder, clips):
+        if len(computed) <= 2:
+            both_at_work.wait(20)
+        write(folder, clips)
+
+    monkeypatch.setattr(frozen_outputs, "write_clips", after_the_other_has_begun)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda model: outputs_of(model, store, tmp_path / "cache"), models)
+    assert sorted(computed) == sorted(store.frames.tolist()), "each clip once between them"
+    assert all(np.array_equal(one[row], other[row]) for row in range(len(store)))
+    assert not list((tmp_path / "cache").rglob("*.lock"))
+
+
+def test_what_a_killed_process_had_begun_is_computed_by_the_other(tmp_path, store, computed):
+    model = model_of(tmp_path, "wav2vec2-layer")
+    folder = outputs_folder(model, tmp_path / "cache", make_accelerator("fp32"))
+    path = file_of(folder, store.report["audio_hash"])
+    with ThreadPoolExecutor(1) as pool, locked(path.with_suffix(".lock")):
+        waiting = pool.submit(outputs_of, model, store, tmp_path / "cache")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.5)
+        assert computed == [], "another process holds these clips"
+    assert sorted(computed) == sorted(store.frames.tolist())
 
 
 @pytest.mark.parametrize("change", ["weights", "max_seconds", "layer_weights", "pooling"])

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from ser.data.batches import prediction_batches
-from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clips, write_clips
+from ser.data.clip_cache import CLIPS_PER_FILE, file_of, find_clips, read_clips, write_clips
 from ser.data.inputs import Store
 from ser.models.base import SerModel
 from ser.models.encoder.encoder import EncoderModel
@@ -25,6 +27,7 @@ from ser.models.encoder.freezing import final_norm, transformer
 from ser.models.encoder.heads import PooledHead
 from ser.models.encoder.lora import without_adapters
 from ser.models.encoder.states import hidden_states, last_state
+from ser.runtime.files import locked
 from ser.runtime.progress import ProgressBar
 
 FORMAT = 2  # raise it when what is kept of a clip changes
@@ -128,15 +131,36 @@ def cached_outputs(
     missing = {hashes[row]: row for row in rows if hashes[row] not in files}  # equal audio once
     if missing:
         model.to(accelerator.device).eval()
+        by_length = np.array(sorted(missing.values(), key=lambda row: (store.frames[row], hashes[row])))
+        parts = [by_length[start : start + CLIPS_PER_FILE] for start in range(0, len(by_length), CLIPS_PER_FILE)]
         with ProgressBar(total=len(missing), what=f"encoder outputs of {title}") as bar:
-            by_length = sorted(missing.values(), key=lambda row: (store.frames[row], hashes[row]))
-            for start in range(0, len(by_length), CLIPS_PER_FILE):
-                part = np.array(by_length[start : start + CLIPS_PER_FILE])
-                write_clips(folder, compute_outputs(model, store, part, accelerator, below))
-                bar.update(len(part))
-                after_file()
+            for wait in (False, True):  # what the process of another fold is at is left to it, unless it ends before it is done
+                left = []
+                for part in parts:
+                    with _claimed(folder, hashes[part], wait) as state:
+                        if state == "mine":
+                            write_clips(folder, compute_outputs(model, store, part, accelerator, below))
+                    if state == "taken":
+                        left.append(part)
+                        continue
+                    bar.update(len(part))
+                    after_file()
+                parts = left
         files |= find_clips(folder, missing)
     return OutputStore(store, files)
+
+
+@contextmanager
+def _claimed(folder: Path, hashes: Sequence[str], wait: bool) -> Iterator[Literal["mine", "taken", "there"]]:
+    """Whether the file of these clips is this process's to make, another one is at it, or it is there."""
+    path = file_of(folder, hashes)
+    lock = path.with_suffix(".lock")
+    with locked(lock, wait) as held:
+        try:
+            yield "taken" if not held else "there" if path.exists() else "mine"
+        finally:
+            if held:
+                lock.unlink(missing_ok=True)
 
 
 @torch.inference_mode()
