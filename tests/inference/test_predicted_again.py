@@ -49,9 +49,10 @@ def test_a_clip_gets_the_geometric_mean_of_its_views(run, data):
     stores = [store, *(view_of(store, view, network.max_seconds) for view in views)]
     each = np.stack([predict_probabilities(network, seen, rows, 2, accelerator) for seen in stores])
     expected = np.exp(np.log(each).mean(axis=0))
-    found = predict_views(network, store, rows, views, 2, accelerator)
+    found, plain = predict_views(network, store, rows, views, 2, accelerator)
     np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), rtol=1e-9)
-    np.testing.assert_array_equal(predict_views(network, store, rows, [], 2, accelerator), each[0])
+    np.testing.assert_array_equal(predict_views(network, store, rows, [], 2, accelerator)[0], each[0])
+    np.testing.assert_array_equal(plain, each[0])
 
 
 @pytest.mark.parametrize("compares", [False, True])
@@ -63,7 +64,7 @@ def test_crops_count_for_long_clips_alone(compares):
         asked.append((view, rows.tolist(), seen.frames.tolist()))
         return np.tile([0.9, 0.1] if not view else [0.1, 0.9], (len(rows), 1))
 
-    found = mean_over_views(predicted, store, np.arange(2), read_views("crops:2"), 1.0, compares)
+    found = mean_over_views(predicted, store, np.arange(2), read_views("crops:2"), 1.0, compares)[0]
     np.testing.assert_allclose(found, [[0.9, 0.1], [0.5, 0.5]])
     assert asked == [("", [0, 1], [16_000, 16_000]), ("crops:1", [0, 1] if compares else [1], [16_000, 16_000])]
 

@@ -230,7 +230,7 @@ def test_a_folder_belongs_to_one_sweep(stand_in, words, tmp_path):
     with pytest.raises(UserError, match=r"train\.dropout|train\.warmup: was 0\.1, now 0\.2"):
         main([*words, "--output", str(tmp_path / "sweep"), "--train.warmup", "0.2"])
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({"train.mixup": [0.0, 0.4]}))
-    with pytest.raises(UserError, match=r"train\.mixup: was None, now \[0\.0, 0\.4\]"):
+    with pytest.raises(UserError, match=r"train\.mixup: was null, now \[0\.0, 0\.4\]"):
         main([*words, "--output", str(tmp_path / "sweep")])
 
 

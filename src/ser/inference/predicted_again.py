@@ -104,14 +104,14 @@ def _predict_fold(
     train, test = stores
     ids, fold_of = (*run.ids, *run.unclear), np.concatenate([run.fold_of, run.unclear_fold_of])
     rows = np.flatnonzero(fold_of == fold)
-    valid = predict_views(network, train, rows, views, batch_size, accelerator, title=f"fold {fold}, validation")
+    valid = predict_views(network, train, rows, views, batch_size, accelerator, title=f"fold {fold}, validation")[0]
     _write(after / "valid.csv", [ids[row] for row in rows], valid, run.label_names)
     judging = rows < len(run.ids)
     rows, valid = rows[judging], valid[judging]
     if test is not None:
         probabilities = read_probabilities(before / "test.csv", run.test_ids, run.label_names)  # unusable clips keep the prior
         usable = np.flatnonzero(test.usable)
-        probabilities[usable] = predict_views(network, test, usable, views, batch_size, accelerator, title=f"fold {fold}, test")
+        probabilities[usable] = predict_views(network, test, usable, views, batch_size, accelerator, title=f"fold {fold}, test")[0]
         _write(after / "test.csv", run.test_ids, probabilities, run.label_names)
     for name in COPIED:
         if (before / name).is_file():
