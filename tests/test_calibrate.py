@@ -18,6 +18,8 @@ from ser.scoring.calibration import fit_temperature, scaled
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -31,6 +31,8 @@ from ser.train.fold import train_fold
 from ser.train.signals import Stopper
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).parents[2]
 ALONE = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0 else []
 """A network namespace without any interface, where the system allows one."""

@@ -44,7 +44,7 @@ def arguments(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
     configs = [
         config_of(folder, data, "cnn", {"kind": "mfcc_cnn", "mfcc_cnn": {"channels": [4]}}),
-        config_of(folder, data, "kernel", {"kind": "classical", "classical": {"features": ["librosa"]}}),
+        config_of(folder, data, "kernel", {"kind": "classical", "classical": {"features": ["functionals"]}}),
     ]
     return [*map(str, configs), "--output", str(folder / "out")]
 

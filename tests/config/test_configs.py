@@ -12,6 +12,8 @@ from ser.train import __main__ as train
 from texts import make_texts
 from tiny import make_tiny_data
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIGS = sorted(path for path in (Path(__file__).parents[2] / "configs").rglob("*.yaml") if path.parent.name not in ("sweeps", "cloud"))
 TINY_KIND = {
     "facebook/wav2vec2-base": "wav2vec2-group",

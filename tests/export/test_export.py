@@ -28,6 +28,8 @@ from ser.runtime.errors import UserError
 from ser.train import __main__ as train
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 needs_exporter = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")), reason="requirements-export.txt"
 )
@@ -242,7 +244,7 @@ def test_classical_model_says_why_it_cannot_be_exported(run, tmp_path):
     content = {
         "data": {"root": str(run.parents[1] / "input"), "cache": str(tmp_path / "cache")},
         "cv": {"n": 2},
-        "model": {"kind": "classical", "classical": {"features": ["librosa"], "classifier": "svm"}},
+        "model": {"kind": "classical", "classical": {"features": ["functionals"], "classifier": "svm"}},
         "tracking": {"mode": "disabled"},
         "run": {"output": str(tmp_path / "svm")},
     }

@@ -19,6 +19,8 @@ from ser.runtime.device import make_accelerator
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLIPS = 10
 FROZEN = {"from_scratch": None, "freeze": "encoder", "pooling": "statistics"}
 

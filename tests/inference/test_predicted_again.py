@@ -20,6 +20,8 @@ from ser.runtime.files import read_json
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 VIEWS = "speed:0.9,gain:-6"
 
 

@@ -20,6 +20,8 @@ from ser.train import __main__ as train
 from sounds import tone, write_wav
 from tiny import make_tiny_data
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

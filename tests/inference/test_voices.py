@@ -13,6 +13,8 @@ from ser.runtime.files import read_json
 from ser.train import __main__ as train
 from tiny import make_tiny_data
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 KNOWN = {"kind": "classical", "classical": {"features": ["functionals"], "speaker_normalization": "known"}}
 DELTA = {"kind": "mfcc_lstm_delta", "mfcc_lstm_delta": {"baseline": "speaker", "channels": 8, "hidden": 8}}
 

@@ -16,6 +16,8 @@ from ser.models.encoder.states import hidden_states
 from ser.models.registry import KINDS, build_model, model_class
 from ser.runtime.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SCRATCH = {
     "model_type": "wav2vec2",
     "hidden_size": 32,

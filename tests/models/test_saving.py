@@ -16,6 +16,8 @@ from ser.models.encoder.reading import hub_network
 from ser.models.registry import build_model, load_model
 from ser.runtime.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def saved(tmp_path, kind, **settings):
     folder = make_checkpoint(tmp_path / "base", kind)

@@ -81,7 +81,7 @@ def disk(request, tmp_path) -> Iterator[SmallDisk | ShortFiles]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo")
+    return make_tiny_data(tmp_path_factory.mktemp("input") / "demo", clips=24, test_clips=6)
 
 
 @pytest.fixture(scope="module")

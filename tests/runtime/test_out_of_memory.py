@@ -24,9 +24,11 @@ from ser.train.fold import train_fold
 from ser.train.signals import Stopper
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class SmallMemory:
-    """Lets forward passes of so many clips through; counts those it doesn't. `after`: passes before memory becomes short."""
+    """Lets forward passes of so many clips through; counts the others. `after`: training passes before memory is short; -1: at once."""
 
     def __init__(self, patch: pytest.MonkeyPatch):
         self.train_limit = self.eval_limit = 1000
@@ -118,6 +120,12 @@ def test_a_batch_that_halves_to_unequal_parts_still_has_its_effective_size(memor
     assert_same_network(halved, reference)
 
 
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory):
+    """Fold 0, trained with batches of 4 and enough memory."""
+    return trained(config_of(tmp_path_factory.mktemp("plain"), data, 4, 1))
+
+
 class WhenTold(Stopper):
     """Stops when told."""
 
@@ -174,8 +182,7 @@ def test_one_clip_that_does_not_fit_ends_in_a_message(memory, data, tmp_path):
         trained(config_of(tmp_path, data, 4, 1))
 
 
-def test_prediction_in_smaller_batches_gives_the_same_and_is_remembered(memory, data, tmp_path):
-    reference = trained(config_of(tmp_path, data, 4, 1))
+def test_prediction_in_smaller_batches_gives_the_same_and_is_remembered(plain, memory, data, tmp_path):
     memory.eval_limit = 5
     halved = trained(config_of(tmp_path / "halved", data, 4, 1))
     assert memory.refused == 2  # 16, 8, 4: once, not in every epoch
@@ -184,7 +191,7 @@ def test_prediction_in_smaller_batches_gives_the_same_and_is_remembered(memory, 
     assert metrics["batch_size"] == 4
     assert metrics["out_of_memory"][0].startswith("out of memory when predicting 16 clips of up to")
     for name in ("valid.csv", "test.csv"):
-        expected, found = (pd.read_csv(folder / name).iloc[:, 1:].to_numpy() for folder in (reference, halved))
+        expected, found = (pd.read_csv(folder / name).iloc[:, 1:].to_numpy() for folder in (plain, halved))
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -194,10 +201,9 @@ def test_prediction_stops_with_a_message_where_halving_is_not_allowed(memory, da
         trained(config_of(tmp_path, data, 4, 1, mode="stop"))
 
 
-def test_the_predict_command_says_which_batch_was_too_large(memory, data, tmp_path, capsys):
-    fold = trained(config_of(tmp_path, data, 4, 1))
-    memory.eval_limit = 5
-    argv = ["--model", str(fold), str(data / "test.csv"), "--data.cache", str(tmp_path / "cache"), "--batch_size"]
+def test_the_predict_command_says_which_batch_was_too_large(plain, memory, data, tmp_path, capsys):
+    memory.after, memory.eval_limit = -1, 5
+    argv = ["--model", str(plain), str(data / "test.csv"), "--data.cache", str(tmp_path / "cache"), "--batch_size"]
     with pytest.raises(SystemExit) as ended:
         run_command(predict.main, [*argv, "8"])
     assert ended.value.code == 2
@@ -205,16 +211,14 @@ def test_the_predict_command_says_which_batch_was_too_large(memory, data, tmp_pa
     run_command(predict.main, [*argv, "4"])
 
 
-def test_clips_in_memory_end_in_the_same_message(memory, data, tmp_path):
-    fold = trained(config_of(tmp_path, data, 4, 1))
-    memory.eval_limit = 0
+def test_clips_in_memory_end_in_the_same_message(plain, memory):
+    memory.after, memory.eval_limit = -1, 0
     with pytest.raises(UserError, match=r"predicting 1 clips of up to 0\.5 s at once"):
-        Predictor(fold).probabilities([np.zeros(8000, np.int16)])
+        Predictor(plain).probabilities([np.zeros(8000, np.int16)])
 
 
-def test_memory_short_in_the_update_is_not_tried_again_on_half_updated_weights(data, tmp_path, monkeypatch):
+def test_memory_short_in_the_update_is_not_tried_again_on_half_updated_weights(plain, data, tmp_path, monkeypatch):
     """The groups of an optimizer are updated one after another: the step can't be repeated, but the checkpoint before it can."""
-    whole = trained(config_of(tmp_path / "whole", data, 4, 1))
     config = config_of(tmp_path, data, 4, 1)
     config.run.checkpoint_steps = 1
     run, steps, step = open_experiment(config), [], torch.optim.AdamW.step
@@ -230,7 +234,7 @@ def test_memory_short_in_the_update_is_not_tried_again_on_half_updated_weights(d
         train_fold(run, 0, Stopper())
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     train_fold(run, 0, Stopper())
-    assert (run.folder / "fold_0" / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
+    assert (run.folder / "fold_0" / "model" / "model.safetensors").read_bytes() == (plain / "model" / "model.safetensors").read_bytes()
 
 
 def test_a_real_shortage_of_the_machines_memory_is_recognised(capsys):

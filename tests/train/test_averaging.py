@@ -19,10 +19,9 @@ from ser.train.part import fold_part
 from ser.train.signals import Stopper
 from ser.train.state import FoldData
 from stops import steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
-from tiny import make_tiny_data, write_tiny_config
+from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
-SMALL = {"kind": "mfcc_cnn", "from_scratch": None, "freeze": "feature_encoder", "mfcc_cnn": {"channels": [4, 4]}}
-"""With batch norms, whose running statistics belong to the mean."""
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def data(tmp_path_factory):
 def config_of(folder, data, average, **train):
     folder.mkdir(exist_ok=True)
     steep = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "head_learning_rate": 1e-3, "schedule": "constant", "average": average}
-    return load_config(write_tiny_config(folder / "tiny.yaml", data, model=SMALL, train=steep | train))
+    return load_config(write_tiny_config(folder / "tiny.yaml", data, model=TINY_CNN, train=steep | train))
 
 
 class Snapshots(Hook):

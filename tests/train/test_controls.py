@@ -25,12 +25,14 @@ from ser.runtime.files import read_json
 from ser.train import __main__ as train
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = {
     "encoder": {"from_scratch": TINY_WAV2VEC2, "freeze": "none"},
     "mfcc_cnn": {"mfcc_cnn": {"channels": [8, 16]}},
     "logmel_crnn": {"logmel_crnn": {"channels": [4, 4], "hidden": 4}},
     "mfcc_lstm_delta": {"mfcc_lstm_delta": {"channels": 16, "hidden": 16}},
-    "classical": {"classical": {"features": ["librosa"]}},
+    "classical": {"classical": {"features": ["functionals"]}},
 }
 
 
@@ -148,7 +150,7 @@ class _Features(PreparedClips):
 def test_classical_features_depend_on_no_neighbour(store, tmp_path):
     """The same for the models fitted in one go: predictions of a shuffled table are the shuffled predictions."""
     rows, labels = np.arange(len(store)), np.arange(len(store)) % 6
-    model = build_model(ModelConfig(kind="classical", classical=ClassicalConfig(features=["librosa"])), LABELS, 4.0)
+    model = build_model(ModelConfig(kind="classical", classical=ClassicalConfig(features=["functionals"])), LABELS, 4.0)
     model.fit(store, rows, labels, 0)
     order = np.random.default_rng(1).permutation(rows)
     together = model.predict(store, rows)

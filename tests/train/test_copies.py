@@ -20,7 +20,9 @@ from ser.train.experiment import Experiment, open_experiment
 from ser.train.part import fold_part
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
-CLASSICAL = {"kind": "classical", "from_scratch": None, "freeze": "feature_encoder", "classical": {"features": ["librosa"]}}
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+CLASSICAL = {"kind": "classical", "from_scratch": None, "freeze": "feature_encoder", "classical": {"features": ["functionals"]}}
 SOLVED = {"from_scratch": TINY_WAV2VEC2, "freeze": "encoder", "pooling": "statistics", "layer_weights": True}
 TELEPHONE = {"gain": {"p": 1.0}, "codec": {"p": 0.5, "kinds": ["telephone"]}}
 

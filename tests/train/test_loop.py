@@ -26,6 +26,8 @@ from ser.train.signals import Stopper
 from ser.train.state import FoldData
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NO_DROPOUT = TINY_WAV2VEC2 | {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
 STILL = {"from_scratch": NO_DROPOUT, "freeze": "none", "head_dropout": 0.0, "mask_time_prob": 0.0}
 

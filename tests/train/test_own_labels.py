@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     config = {
         "data": {"root": str(data), "cache": str(folder / "cache"), "labels": "own"},
         "cv": {"n": 2},
-        "model": {"kind": "classical", "classical": {"features": ["librosa"]}},
+        "model": {"kind": "classical", "classical": {"features": ["functionals"]}},
         "tracking": {"mode": "disabled"},
         "run": {"output": str(folder / "run")},
     }

@@ -26,6 +26,8 @@ from ser.train.signals import Stopper
 from stops import StopAfter, steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -17,9 +17,9 @@ from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.train import __main__ as command
 from ser.train.training import train
-from tiny import make_tiny_data, write_tiny_config
+from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
-SMALL = {"kind": "mfcc_cnn", "from_scratch": None, "freeze": "feature_encoder", "mfcc_cnn": {"channels": [4, 4]}}
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def write_config(folder, data, **run):
         folder / "tiny.yaml",
         data,
         cv={"n": 2, "full_fit": True},
-        model=SMALL,
+        model=TINY_CNN,
         train={"epochs": 3, "threads": 1, "average": 2},
         run={"output": str(folder / "outputs" / "tiny"), "checkpoint_steps": 1, **run},
     )

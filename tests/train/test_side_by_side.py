@@ -12,9 +12,9 @@ from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.train import side_by_side
 from ser.train.training import train
-from tiny import make_tiny_data, write_tiny_config
+from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
-ALONE = {"train": {"epochs": 1, "batch_size": 8, "threads": 1}}
+ALONE = {"model": TINY_CNN, "train": {"epochs": 1, "batch_size": 8, "threads": 1}}
 
 
 @pytest.fixture(scope="module")

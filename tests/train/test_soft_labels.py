@@ -13,10 +13,11 @@ from ser.runtime.files import read_json
 from ser.train import __main__ as train
 from ser.train.loop import Trainer
 from ser.train.objective import Objective
-from tiny import make_tiny_data, write_tiny_config
+from tiny import TINY_CNN, make_tiny_data, write_tiny_config
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 NAMES = ("angry", "fear", "sad", "disgust", "neutral", "happy")
-SMALL = {"kind": "mfcc_cnn", "from_scratch": None, "freeze": "feature_encoder", "mfcc_cnn": {"channels": [4, 4]}}
 UNCLEAR = ("TRAIN_0003", "TRAIN_0010")
 
 
@@ -51,7 +52,7 @@ def trained(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_forward", noting)
         patch.setattr(Objective, "loss_sum", noted)
-        train.main(["--config", str(write_tiny_config(folder / "tiny.yaml", data, model=SMALL, train={"epochs": 1}))])
+        train.main(["--config", str(write_tiny_config(folder / "tiny.yaml", data, model=TINY_CNN, train={"epochs": 1}))])
     return folder / "outputs" / "tiny", aims
 
 

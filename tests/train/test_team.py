@@ -23,6 +23,8 @@ from ser.train import __main__ as train
 from ser.train.state import Progress
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SOURCE = str(Path(ser.__file__).parents[1])
 FORKED = multiprocessing.get_context("fork")
 TWO = {"epochs": 2, "learning_rate": 1e-3, "head_learning_rate": 1e-3}

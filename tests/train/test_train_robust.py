@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import ser
-from tiny import make_tiny_data, write_tiny_config
+from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
 ROOT = Path(ser.__file__).parents[2]
 LONG = {"epochs": 500, "batch_size": 4}
@@ -67,7 +67,7 @@ def screen(folder: Path) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_process_group_ends_with_a_checkpoint_and_code_75(start, data, tmp_path, number):
     """Ctrl-C and a machine that shuts down reach the loader's workers as well."""
-    config = write_tiny_config(tmp_path / "tiny.yaml", data, train=LONG | {"workers": 2})
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, model=TINY_CNN, train=LONG | {"workers": 2})
     process = start(*train(config))
     wait_for(lambda: "epoch   2/500" in screen(tmp_path), process)
     os.killpg(process.pid, number)
@@ -82,7 +82,7 @@ def test_a_signal_to_the_process_group_ends_with_a_checkpoint_and_code_75(start,
 
 
 def test_a_signal_while_the_data_is_read_ends_at_once(start, data, tmp_path):
-    config = write_tiny_config(tmp_path / "tiny.yaml", data, train=LONG)
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, model=TINY_CNN, train=LONG)
     process = start(*train(config))
     wait_for(lambda: list(tmp_path.glob("cache/clips-*/audio-*")), process)
     process.send_signal(signal.SIGTERM)
@@ -114,7 +114,8 @@ def clone(tmp_path, data):
 @pytest.mark.parametrize("whole_group", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_train_sh_passes_a_signal_on_and_leaves_with_code_75(start, data, clone, whole_group):
     """Ctrl-C reaches the script and Python on two ways at once; that is one request, not two."""
-    write_tiny_config(clone / "tiny.yaml", data, train=LONG | {"workers": 2}, run={"output": str(clone / "outputs" / "tiny")})
+    sections = {"model": TINY_CNN, "train": LONG | {"workers": 2}, "run": {"output": str(clone / "outputs" / "tiny")}}
+    write_tiny_config(clone / "tiny.yaml", data, **sections)
     process = start("bash", clone / "train.sh", "tiny.yaml")
     wait_for(lambda: "epoch   1/500" in screen(clone), process)
     os.killpg(process.pid, signal.SIGINT) if whole_group else process.send_signal(signal.SIGTERM)

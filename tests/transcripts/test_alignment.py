@@ -9,6 +9,8 @@ from checkpoints import CHECKPOINTS
 from ser.runtime.errors import UserError
 from ser.transcripts.alignment import ANY, Aligner, align, spell
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ALPHABET = {"<pad>": 0, "|": 1, "a": 2, "B": 3, "가": 4, **{chr(code): 5 + place for place, code in enumerate((0x1102, 0x1161))}}
 
 

@@ -7,6 +7,7 @@ grammar for every command: keys are written with underscores (dashes mean the sa
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -57,6 +58,11 @@ def build_parser(
 
     usage: what follows the command's name in the first line of `--help`.
     """
+    return copy.deepcopy(_built_once(command, description, None if sections is None else tuple(sections), usage))
+
+
+@cache  # it takes twice as long as parsing
+def _built_once(command: str, description: str, sections: tuple[str, ...] | None, usage: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"python -m ser.{command}",
         usage=f"python -m ser.{command} {usage}",
@@ -70,9 +76,6 @@ def build_parser(
         if sections is None or section.name in sections:
             parser.add_class_arguments(section.default_factory, section.name)
     return parser
-
-
-_built_once = cache(build_parser)  # it takes as long as parsing
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -122,8 +125,8 @@ def load_config(path: str | os.PathLike) -> Config:
 
 
 def read_config_words(words: Sequence[str]) -> Config:
-    """What `parse` makes of the words; the parser is made once."""
-    return parse(_built_once("train", ""), words)[0]
+    """The config that `parse` makes of the words."""
+    return parse(build_parser("train", ""), words)[0]
 
 
 def as_plain(value: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from ser.audio import SAMPLE_RATE, decode_all, to_float
+from ser.audio import SAMPLE_RATE, to_float
+from ser.audio.pool import Decoders
 from ser.config import AugmentConfig
 from ser.data.augmentation import Augmenter
 from ser.korean.dataset import recipe_augmentation
@@ -37,7 +39,7 @@ class AudioPreprocessor:
 
     def preprocess(self, path: str | Path, apply_augmentation: bool = False, seed: int = 0) -> np.ndarray:
         """float32 (T,) at 16 kHz. The same seed gives the same augmentation. Raises UserError with the status of an unusable file."""
-        (clip,) = decode_all([path], max_seconds=self.max_duration, noise_reduction=self.noise_reduction)
+        (clip,) = _decoders().decode_all([Path(path).absolute()], max_seconds=self.max_duration, noise_reduction=self.noise_reduction)
         if not clip.usable:
             raise UserError(f"{path} can't be used: {clip.status} ({clip.detail}).")
         wave = to_float(clip.samples)
@@ -46,3 +48,9 @@ class AudioPreprocessor:
         if self.normalize:
             wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
         return wave.astype(np.float32)
+
+
+@cache
+def _decoders() -> Decoders:
+    """Processes that stay for the next file: in a loop, each would else cost the start of one, as long as decoding dozens of clips."""
+    return Decoders()

@@ -29,6 +29,8 @@ from ser.train.signals import Stopper
 from sounds import write_wav
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SECONDS = (0.4, 1.3, 0.9, 1.3)
 
 

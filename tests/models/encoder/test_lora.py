@@ -10,6 +10,8 @@ from ser.data.utterance import Utterance
 from ser.models.registry import build_model, load_model
 from ser.runtime.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 MODULES = {"whisper": ["q_proj", "fc1"], "wav2vec2-layer": ["q_proj", "v_proj"]}
 
 

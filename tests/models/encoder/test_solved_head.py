@@ -17,6 +17,8 @@ from ser.models.registry import build_model, load_model
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def clips_of(layers=3, size=80, clips=60, labels=3, telling=1):
     """Pooled features as encoders have them, a large mean and a small deviation, where only layer `telling` tells the labels apart."""

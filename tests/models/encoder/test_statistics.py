@@ -14,6 +14,8 @@ from ser.models.encoder.statistics import EncoderStatistics
 from ser.runtime.errors import UserError
 from sounds import write_wav
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LABELS = ("angry", "sad")
 SECONDS = (0.4, 1.3, 0.9, 1.3)
 

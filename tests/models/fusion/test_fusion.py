@@ -30,6 +30,8 @@ from ser.train.experiment import open_experiment
 from stops import steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from tiny import write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LABELS = ("angry", "sad", "happy")
 WORDS = {"angry": ("화가 난다", "짜증이 난다"), "sad": ("눈물이 난다", "너무 슬프다"), "happy": ("정말 좋다", "아주 행복하다")}
 PLAIN = {"from_scratch": None, "freeze": "feature_encoder"}

@@ -34,6 +34,8 @@ from stops import steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from texts import make_texts
 from tiny import write_tiny_config
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "initializer_range": 0.2}
 TINY_BERT = {"model_type": "bert", **SIZES}
 SCRATCH = {
