@@ -16,7 +16,7 @@ from ser.inference.views import mean_over_views
 from ser.models.registry import load_model
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
-from ser.runtime.files import read_json
+from ser.runtime.files import read_json, write_json
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
 
@@ -93,6 +93,19 @@ def test_a_run_is_predicted_again_by_the_folds_that_have_not_seen_the_clips(run,
     assert (again / "fold_1" / "valid.csv").read_bytes() == kept
     with pytest.raises(UserError, match="other views"):
         predict.main([*words[:3], "gain:3", *words[4:]])
+
+
+def test_views_of_a_run_that_was_trained_anew_are_not_gone_on_with(run, tmp_path):
+    own, moved = tmp_path / "own", tmp_path / "moved"
+    shutil.copytree(run, own)
+    words = ["--predict.views", "gain:-3,gain:3", "--output", str(tmp_path / "views"), "--model"]
+    predict.main([*words, str(own)])
+    own.rename(moved)
+    predict.main(["--predict.views", "gain:3,gain:-3", *words[2:], str(moved)])  # elsewhere, and in another order: the same
+    metrics = moved / "fold_1" / "metrics.json"
+    write_json(metrics, read_json(metrics) | {"train_accuracy": 0.123})
+    with pytest.raises(UserError, match="before it was trained anew"):
+        predict.main([*words, str(moved)])
 
 
 def test_a_run_is_not_predicted_again_on_other_clips_or_without_views(run, data, tmp_path):

@@ -17,7 +17,6 @@ from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
 from ser.runtime.progress import busy, say
 from ser.runtime.seeds import seed_of
-from ser.runtime.team import present_team
 from ser.train.experiment import Experiment
 from ser.train.loop import seed_everything
 from ser.train.part import Part, note_preparation
@@ -142,9 +141,7 @@ def why_every_epoch(config: Config, model: SerModel) -> str | None:
         return "model.mask_time_prob and model.mask_feature_prob hide other parts of a clip each time"
     if config.model.layer_weights:
         return "model.layer_weights hears all layers"
-    if not model.has_plain_layers:
-        return "this encoder's last layers can't go on from the others' outputs"
-    return "several processes share the clips" if present_team().size > 1 else None
+    return None if model.has_plain_layers else "this encoder's last layers can't go on from the others' outputs"
 
 
 def _what_changes_clips(config: Config) -> str | None:
