@@ -110,10 +110,10 @@ def test_repeated_lists_join(monkeypatch):
         ("compare_experiments", ["a", "b", "--data.root", "x", "--data-root", "y"], "unrecognized arguments: --data_root"),
         ("compare_experiments", ["a", "b", "--output", "x", "--output", "y"], "--output: given twice"),
         ("ensemble", ["a", "--output", "x.csv", "--method", "max"], "--method: given max; allowed are 'mean', 'gmean'"),
-        ("train", ["--train.epochs", "0"], "--train.epochs: given 0; allowed is v>0"),
+        ("train", ["--train.epochs", "0"], "--train.epochs: given 0; allowed is a whole number of 1 or more"),
         ("train", ["--model.lora_modules", "q_proj"], "--model.lora_modules: given q_proj; allowed is a list, e.g. [q_proj]"),
         ("train", ["--model.classical.encoder_layers", "3"], "--model.classical.encoder_layers: given 3; allowed is a list, e.g. [3]"),
-        ("train", ["--data.noise_reduction", "maybe"], "--data.noise_reduction: given maybe; allowed is a value of type bool"),
+        ("train", ["--data.noise_reduction", "maybe"], "--data.noise_reduction: given maybe; allowed is true or false"),
     ],
 )
 def test_a_wrong_word_is_one_line_that_names_key_and_value(command, words, says):

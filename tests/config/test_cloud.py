@@ -4,10 +4,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 CLOUD = ROOT / "configs" / "cloud"
@@ -110,3 +113,28 @@ def test_the_lock_file_holds_every_pin_of_the_requirements():
     locked = {match[1].lower(): match[2] for match in name.finditer((ROOT / "requirements.lock").read_text())}
     assert {package: locked.get(package) for package in wanted} == wanted
     assert len(locked) > 3 * len(wanted)
+
+
+REQUIREMENTS = sorted(path for path in ROOT.glob("requirements*.txt") if "--no-deps" not in path.read_text())
+
+
+def requirements(path):
+    lines = (line.split(" #")[0].strip() for line in path.read_text().splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def test_what_is_locked_is_what_every_requirements_file_wants_of_it():
+    locked = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in requirements(ROOT / "requirements.lock")}
+    wanted = {(path.name, canonicalize_name(want.name)): want.specifier for path in REQUIREMENTS for want in requirements(path)}
+    assert ("requirements-serve.txt", "pillow") in wanted
+    assert not {key: (str(want), locked[key[1]]) for key, want in wanted.items() if key[1] in locked and locked[key[1]] not in want}
+
+
+@pytest.mark.slow
+def test_pip_finds_room_for_every_requirements_file_beside_what_is_locked():
+    files = [word for path in [ROOT / "requirements.lock", *REQUIREMENTS] for word in ("-r", str(path))]
+    words = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", *files]
+    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    if re.search("No matching distribution|Connection|Temporary failure", told.stderr):
+        pytest.skip("no package index can be reached")
+    assert told.returncode == 0, told.stderr

@@ -1,7 +1,11 @@
+import re
+
 import pytest
 import yaml
+from jsonargparse import typing as number_types
 
-from ser.config import Config, build_parser, load_config, parse, save_config
+from ser.config import Config, build_parser, load_config, parse, read_config_words, save_config
+from ser.config.ranges import in_words
 from ser.runtime.errors import UserError
 
 
@@ -56,6 +60,36 @@ def test_numbers_with_an_exponent_are_numbers(tmp_path):
 def test_a_wrong_key_or_value_is_named_with_what_is_allowed(argv, told):
     with pytest.raises(UserError, match=told):
         read(*argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--train.epochs", "0"], "given 0; allowed is a whole number of 1 or more."),
+        (["--train.epochs", "many"], "given many; allowed is a whole number of 1 or more."),
+        (["--train.learning_rate", "-1"], "given -1; allowed is a number above 0."),
+        (["--train.learning_rate", "null"], "given nothing; allowed is a number above 0."),
+        (["--train.label_smoothing", "1"], "given 1; allowed is a number of 0 or more and below 1."),
+        (["--augment.gain.p", "1.5"], "given 1.5; allowed is a number from 0 to 1."),
+        (["--augment.codec.min_kbps", "3"], "given 3; allowed is a whole number from 24 to 320."),
+        (["--train.average", "1.5"], "given 1.5; allowed is a whole number of 1 or more, or a number above 0 and below 1."),
+        (["--cv.seed", "x"], "given x; allowed is a whole number of 0 or more."),
+        (["--data.multi_label", "maybe"], "given maybe; allowed is true or false."),
+        (["--tracking.tags", "3"], "given 3; allowed is a list, e.g. [3]."),
+        (["--augment.codec.kinds", "[]"], "given an empty list; name at least one"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_allowed_is_said_in_words_of_the_config(argv, told):
+    with pytest.raises(UserError) as error:
+        read_config_words(argv)
+    assert told in str(error.value)
+
+
+def test_every_number_type_of_a_key_is_told_in_words():
+    types = {kind for kind in vars(number_types).values() if hasattr(kind, "_restrictions")}
+    assert len(types) > 10
+    assert all(re.fullmatch(r"a (whole )?number [a-z0-9. -]+", in_words(kind.__name__)) for kind in types)
 
 
 def test_an_unknown_key_in_a_file_names_the_near_one(tmp_path):

@@ -41,6 +41,9 @@ def test_own_names_and_numbers_of_a_label_set_work_too(tmp_path):
         ("id,text,label\na,x,sad|furios\nb,y,joy|glad\n", "2 labels that name no emotion: furios, glad"),
         ("id,text,label_sad,label_joy,label_happy\na,x,1,0,1\n", "name the same label: label_joy, label_happy"),
         ("id,text,label\na,x,\"['joy', 'sad']\"\nb,y,joy\n", "write them as joy|sadness"),
+        ("id,text,label\na,x,joy/sad\nb,y,joy\n", "given joy/sad, which is 2 labels with / between; allowed is |, a comma or ;"),
+        ("id,text,label\na,x,joy sad\nb,y,joy\n", "2 labels with a space between"),
+        ("id,text,label\na,x,0/5\nb,y,2\n", "given 0/5, which is 2 labels with / between"),
         ("id,text,label\na,x,\nb,y,nan\n", "not one row has a label"),
         ("id,text\na,x\n", "no column label or emotion"),
         ("id,text,label,votes_sad,votes_joy\na,x,sad,1,2\n", "columns of votes"),
@@ -49,6 +52,12 @@ def test_own_names_and_numbers_of_a_label_set_work_too(tmp_path):
 def test_what_is_wrong_with_the_labels_is_said(tmp_path, text, says):
     with pytest.raises(UserError, match=says.replace("|", r"\|")):
         read(tmp_path, text)
+
+
+def test_names_that_were_taken_for_another_label_are_kept_but_not_those_that_differ_in_case(tmp_path):
+    assert read(tmp_path, "id,text,label\na,x,joy|Sad\nb,y,기쁨;anger\n").renamed == {"joy": "happy", "기쁨": "happy", "anger": "angry"}
+    assert read(tmp_path, "id,text,label_joy,label_sad\na,x,1,0\nb,y,0,1\n").renamed == {"joy": "happy"}
+    assert read(tmp_path, "id,text,label\na,x,joy|sad\nb,y,sad\n", labels="own").renamed == {}
 
 
 def test_a_folder_per_emotion_has_one_label_a_clip(tmp_path):
@@ -79,7 +88,15 @@ def test_clips_are_stratified_by_their_rarest_label_that_can_be_shared_out():
     assert set(found[16:].tolist()) == {0}, "four clips without a label go with the largest group"
 
 
-@pytest.mark.parametrize("text", ["id,text,label_joy,label_sad\na,x,1,0\nb,y,0,1\n", "id,text,label\na,x,joy|sad\nb,y,\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,text,label_joy,label_sad\na,x,1,0\nb,y,0,1\n",
+        "id,text,label\na,x,joy|sad\nb,y,\n",
+        "id,text,label\na,x,joy;sad\nb,y,joy\n",
+        "id,text,label\na,x,0/5\nb,y,2\n",
+    ],
+)
 def test_several_labels_without_the_key_are_told_of_it(tmp_path, text):
     (tmp_path / "train.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"--data\.multi_label true"):

@@ -9,6 +9,7 @@ from checkpoints import make_classifier
 from ser import predict
 from ser.evaluate import __main__ as evaluate
 from ser.evaluate.evaluation import match_labels
+from ser.inference import prediction
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.train import __main__ as train
@@ -84,6 +85,7 @@ def test_the_command_writes_scores_tables_and_pictures(emotions, tmp_path, capsy
     assert scores["n"] == len(predictions) == 17
     assert report["unusable"] == [{"id": "Angry/5.wav", "status": "undecodable", "path": str(emotions / "Angry" / "5.wav")}]
     assert report["mapping"] == {"calm": "neutral"} and "calm as neutral" in told
+    assert "labels of the data by another name: 슬픔 as sad\n" in told
     assert {"Angry/x.wav", "슬픔/x.wav", "Calm/x.wav"} <= set(predictions["id"])
     true, predicted = predictions["label"], predictions["predicted"]
     assert scores["accuracy"] == pytest.approx(accuracy_score(true, predicted))
@@ -98,10 +100,14 @@ def test_the_command_writes_scores_tables_and_pictures(emotions, tmp_path, capsy
     assert "95 % interval" in (output / "report.md").read_text() and "majority" in told
 
 
-def test_in_views_the_scores_are_those_that_predict_gives_and_stand_beside_the_clips_as_they_are(emotions, tmp_path, capsys):
+def test_in_views_the_scores_are_those_that_predict_gives_and_stand_beside_the_clips_as_they_are(emotions, tmp_path, capsys, monkeypatch):
     model, cache = make_classifier(tmp_path / "model", "wav2vec2-layer", ("happy", "sad", "angry", "neutral"), seed=3), tmp_path / "cache"
     asked = ["--predict.views", "speed:0.7,shift:0.3", "--data.cache", str(cache)]
+    passes = []
+    once = prediction.predict_probabilities
+    monkeypatch.setattr(prediction, "predict_probabilities", lambda *given: (passes.append(given), once(*given))[1])
     evaluate.main(["--model", str(model), "--data.root", str(emotions), "--output", str(tmp_path / "seen"), *asked])
+    assert len(passes) == 3, "the clips as they are, and two views"
     told = capsys.readouterr().out
     evaluate.main(["--model", str(model), "--data.root", str(emotions), "--output", str(tmp_path / "plain"), "--data.cache", str(cache)])
     predict.main(["--model", str(model), str(emotions), "--output", str(tmp_path / "views.csv"), *asked])

@@ -16,7 +16,7 @@ from ser.inference.views import mean_over_views
 from ser.models.registry import load_model
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
-from ser.runtime.files import read_json
+from ser.runtime.files import read_json, write_json
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
 
@@ -51,9 +51,10 @@ def test_a_clip_gets_the_geometric_mean_of_its_views(run, data):
     stores = [store, *(view_of(store, view, network.max_seconds) for view in views)]
     each = np.stack([predict_probabilities(network, seen, rows, 2, accelerator) for seen in stores])
     expected = np.exp(np.log(each).mean(axis=0))
-    found = predict_views(network, store, rows, views, 2, accelerator)
+    found, plain = predict_views(network, store, rows, views, 2, accelerator)
     np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), rtol=1e-9)
-    np.testing.assert_array_equal(predict_views(network, store, rows, [], 2, accelerator), each[0])
+    np.testing.assert_array_equal(predict_views(network, store, rows, [], 2, accelerator)[0], each[0])
+    np.testing.assert_array_equal(plain, each[0])
 
 
 @pytest.mark.parametrize("compares", [False, True])
@@ -65,7 +66,7 @@ def test_crops_count_for_long_clips_alone(compares):
         asked.append((view, rows.tolist(), seen.frames.tolist()))
         return np.tile([0.9, 0.1] if not view else [0.1, 0.9], (len(rows), 1))
 
-    found = mean_over_views(predicted, store, np.arange(2), read_views("crops:2"), 1.0, compares)
+    found = mean_over_views(predicted, store, np.arange(2), read_views("crops:2"), 1.0, compares)[0]
     np.testing.assert_allclose(found, [[0.9, 0.1], [0.5, 0.5]])
     assert asked == [("", [0, 1], [16_000, 16_000]), ("crops:1", [0, 1] if compares else [1], [16_000, 16_000])]
 
@@ -92,6 +93,19 @@ def test_a_run_is_predicted_again_by_the_folds_that_have_not_seen_the_clips(run,
     assert (again / "fold_1" / "valid.csv").read_bytes() == kept
     with pytest.raises(UserError, match="other views"):
         predict.main([*words[:3], "gain:3", *words[4:]])
+
+
+def test_views_of_a_run_that_was_trained_anew_are_not_gone_on_with(run, tmp_path):
+    own, moved = tmp_path / "own", tmp_path / "moved"
+    shutil.copytree(run, own)
+    words = ["--predict.views", "gain:-3,gain:3", "--output", str(tmp_path / "views"), "--model"]
+    predict.main([*words, str(own)])
+    own.rename(moved)
+    predict.main(["--predict.views", "gain:3,gain:-3", *words[2:], str(moved)])  # elsewhere, and in another order: the same
+    metrics = moved / "fold_1" / "metrics.json"
+    write_json(metrics, read_json(metrics) | {"train_accuracy": 0.123})
+    with pytest.raises(UserError, match="before it was trained anew"):
+        predict.main([*words, str(moved)])
 
 
 def test_a_run_is_not_predicted_again_on_other_clips_or_without_views(run, data, tmp_path):

@@ -3,7 +3,6 @@ import json
 import shutil
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -241,12 +240,12 @@ def test_labels_beyond_the_seven_count_for_the_nearest(film, network, tmp_path):
     assert np.isnan(seven[-1]).all()
     np.testing.assert_allclose(seven[:-1].sum(axis=1), 1)
     assert (seven[:-1, LABEL_SETS["subtitle7"].index("disgust")] == 0).all()
-    matrix = emotions._into_seven(SimpleNamespace(kind="encoder", takes="audio", label_names=("other", "calm", "frustrated")), Path("m"))
+    matrix = emotions._into_seven(Path("m"), "encoder", "audio", ("other", "calm", "frustrated"))
     assert matrix.tolist() == [[0] * 7, [1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0]]
     with pytest.raises(UserError, match="trained on emotions"):
-        emotions._into_seven(SimpleNamespace(kind="encoder", takes="audio", label_names=("neutral", "calm", "unknown")), Path("m"))
+        emotions._into_seven(Path("m"), "encoder", "audio", ("neutral", "calm", "unknown"))
     with pytest.raises(UserError, match="takes text"):
-        emotions._into_seven(SimpleNamespace(kind="text_ngrams", takes="text", label_names=("sad", "happy")), Path("m"))
+        emotions._into_seven(Path("m"), "text_ngrams", "text", ("sad", "happy"))
 
 
 def test_styled_again_from_the_json_without_a_model(film, network, tmp_path):
@@ -316,16 +315,19 @@ def test_subtitles_go_into_the_film_where_ffmpeg_is_installed(film, network, tmp
         (["--transcript", "film.srt"], "--model is missing"),
         (["--model", "m", "--transcript", "film.srt", "--stt", "tiny"], "both given"),
         (["--model", "nowhere", "--transcript", "film.srt"], "no such model"),
-        (["--model", "nowhere", "--transcript", "late.srt"], "Is it of another film"),
+        (["--model", "{network}", "--transcript", "late.srt"], "Is it of another film"),
         (["--model", "nowhere", "--subtitles.min_confidense", "1"], "min_confidence"),
     ],
 )
-def test_a_wrong_command_is_told_in_one_line(film, tmp_path, more, told, monkeypatch, capsys):
+def test_a_wrong_command_is_told_in_one_line(film, network, tmp_path, more, told, monkeypatch, capsys):
     path, _, _ = film
     monkeypatch.chdir(path.parent)
     (path.parent / "late.srt").write_text("1\n01:00:00,000 --> 01:00:01,000\nhello\n")
     with pytest.raises(SystemExit, match="2"):
-        run_command(subtitle.main, ["film.mp4", "--output", str(tmp_path), "--cache", str(tmp_path), *more])
+        run_command(
+            subtitle.main,
+            ["film.mp4", "--output", str(tmp_path), "--cache", str(tmp_path), *(word.format(network=network) for word in more)],
+        )
     assert told in capsys.readouterr().err
 
 

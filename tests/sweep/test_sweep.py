@@ -173,6 +173,11 @@ def test_a_failed_trial_is_told_and_the_sweep_goes_on_but_not_where_all_fail(sta
     states = [trial.state.name for trial in sweep.trials(*TrialState)]
     assert states.count("COMPLETE") == 2 and states.count("FAIL") == 4
     assert sweep.trials(TrialState.FAIL)[-1].user_attrs["error"] == "too large for this machine"
+    failing = {2}
+    monkeypatch.setattr(trials, "train", fails)
+    with pytest.raises(UserError, match="too large"):
+        run_trials(open_sweep(tmp_path / "sweep", words, prune=False), 100)
+    assert len(sweep.trials(TrialState.FAIL)) == 4 + trials.FAILURES, "a sweep whose data are gone ends"
 
 
 def test_the_best_by_the_other_folds_is_what_a_plain_loop_finds(tmp_path):
@@ -230,7 +235,7 @@ def test_a_folder_belongs_to_one_sweep(stand_in, words, tmp_path):
     with pytest.raises(UserError, match=r"train\.dropout|train\.warmup: was 0\.1, now 0\.2"):
         main([*words, "--output", str(tmp_path / "sweep"), "--train.warmup", "0.2"])
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({"train.mixup": [0.0, 0.4]}))
-    with pytest.raises(UserError, match=r"train\.mixup: was None, now \[0\.0, 0\.4\]"):
+    with pytest.raises(UserError, match=r"train\.mixup: was null, now \[0\.0, 0\.4\]"):
         main([*words, "--output", str(tmp_path / "sweep")])
 
 

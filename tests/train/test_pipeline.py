@@ -167,7 +167,7 @@ def test_a_key_that_was_not_there_when_the_run_began_counts_as_its_default(run, 
     assert config["train"].pop("average") is None and config["data"].pop("multi_label") is False
     (older / "config.yaml").write_text(yaml.safe_dump(config))
     words = ["--config", str(run.parents[1] / "tiny.yaml"), "--run.output", str(older)]
-    with pytest.raises(UserError, match=r"train\.average: was None, now 2"):
+    with pytest.raises(UserError, match=r"train\.average: was null, now 2"):
         train.main([*words, "--train.average", "2"])
     train.main(words)
     assert capsys.readouterr().out.count("finished before, skipped") == 2

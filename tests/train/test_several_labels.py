@@ -1,7 +1,6 @@
 """Several labels a clip, from the table to the diary: what is trained, what is told, and which commands say that they need one label."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from transformers import pipeline
 
 from ser import calibrate, predict
+from ser.compare import __main__ as compare
 from ser.compare_experiments import __main__ as compare_experiments
 from ser.config import ModelConfig, TrainConfig
 from ser.data.inputs import Store
@@ -23,9 +23,11 @@ from ser.inference.prediction import Predictor
 from ser.inference.runs import read_run
 from ser.korean.engine import create_inference_engine
 from ser.models.registry import build_model, load_model
+from ser.report.multi_label_report import FITTED_ELSEWHERE
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.scoring.thresholds import fit_thresholds
+from ser.subtitle import __main__ as subtitle
 from ser.sweep import __main__ as sweep
 from ser.train import __main__ as train
 from ser.train.objective import Objective
@@ -147,6 +149,46 @@ def test_evaluation_uses_the_runs_thresholds_and_tells_clips_it_was_trained_on(r
     assert read_json(tmp_path / "report.json")["scores"]["micro_f1"] == pytest.approx(f1_score(truth, given, average="micro"))
 
 
+def test_evaluation_says_of_thresholds_what_they_were_fitted_to(run, data, tmp_path):
+    def told(model, source):
+        evaluate.main(["--model", str(model), "--data.root", str(source), *SEVERAL, "--output", str(tmp_path / "e")])
+        return (tmp_path / "e" / "report.md").read_text()
+
+    assert "fitted to 96 of these 96 clips themselves" in told(run / "fold_0", data / "train.csv")
+    table = pd.read_csv(data / "train.csv", keep_default_na=False)
+    table.assign(text="새 글 " + table["text"]).to_csv(tmp_path / "new.csv", index=False)
+    assert FITTED_ELSEWHERE in told(run, tmp_path / "new.csv")
+    shutil.copytree(run / "fold_0" / "model", tmp_path / "alone")
+    assert "no fitted ones (thresholds.json) with this model, so it is 0.5 for all" in told(tmp_path / "alone", data / "train.csv")
+
+
+def test_evaluation_of_a_label_that_the_model_lacks_names_the_key(run, tmp_path):
+    pd.DataFrame({"id": [1, 2], "text": ["a b", "c d"], "label": ["shy|sad", "sad"]}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match=r"no label for shy of the data.*--data\.labels own"):
+        evaluate.main(["--model", str(run), "--data.root", str(tmp_path / "t.csv"), *SEVERAL, "--output", str(tmp_path / "e")])
+
+
+def test_one_label_alone_is_refused_before_anything_is_written(config, tmp_path):
+    rows = {"id": range(8), "text": [f"글 {number}" for number in range(8)], "label_joy": [0, 1] * 4}
+    pd.DataFrame(rows).to_csv(tmp_path / "one.csv", index=False)
+    with pytest.raises(UserError, match=r"one\.csv: the one label happy; a classifier needs at least two"):
+        train.main(["--config", str(config), *SEVERAL, "--data.root", str(tmp_path / "one.csv"), "--run.output", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_subtitles_refuse_a_model_before_the_film_is_decoded(run, tmp_path):
+    (tmp_path / "film.mp4").write_bytes(b"no film at all")
+    words = [str(tmp_path / "film.mp4"), "--model", str(run), "--output", str(tmp_path / "s"), "--cache", str(tmp_path / "cache")]
+    with pytest.raises(UserError, match=r"several labels \(data.multi_label\)"):
+        subtitle.main(words)
+    model = build_model(ModelConfig(kind="text_ngrams"), ("angry", "happy"), 0.0)
+    model.fit(Store.of_texts(["화가 짜증", "행복해 좋아요"]), np.arange(2), np.array([0, 1]), 0)
+    model.save(tmp_path / "reads")
+    with pytest.raises(UserError, match="subtitles need a model that hears"):
+        subtitle.main([*words[:2], str(tmp_path / "reads"), *words[3:]])
+    assert not (tmp_path / "cache").exists()
+
+
 def test_evaluation_of_clips_that_lack_a_label_writes_its_report_and_says_so(run, data, tmp_path, capsys):
     table = pd.read_csv(data / "train.csv", keep_default_na=False)
     alone = max(table["label"]).split("|")[0]
@@ -189,8 +231,8 @@ def test_a_network_answers_label_by_label_as_the_librarys_pipeline_does(network,
         (["--train.label_smoothing", "0.1"], "train.label_smoothing: given 0.1"),
         (["--train.focal_gamma", "2"], "train.focal_gamma: given 2"),
         (["--train.mixup", "0.2"], "train.mixup: words can't be mixed"),
-        (["--cv.full_fit", "true"], "cv.full_fit: given True"),
-        (["--seeds", "0,1"], "run.seeds: given"),
+        (["--cv.full_fit", "true"], "cv.full_fit: given true"),
+        (["--seeds", "0,1"], r"run.seeds: given \[0, 1\].*set it to an empty list"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -210,11 +252,26 @@ def test_settings_of_one_label_are_refused_before_any_work(config, tmp_path, wor
         lambda run, network, place: evaluate.main(
             ["--model", str(run), "--data.root", str(_one_label(place)), "--output", str(place / "e")]
         ),
+        lambda run, network, place: compare.main([f"run:{run}", "--data.root", str(_one_label(place)), "--output", str(place / "c")]),
+        lambda run, network, place: compare.main(
+            [f"transformers:{network / 'fold_0' / 'model'}", "--data.root", str(place), "--output", str(place / "c")]
+        ),
         lambda run, network, place: create_inference_engine(str(run)),
         lambda run, network, place: Predictor(network),
         lambda run, network, place: predict.main(["--model", str(run), "--predict.views", "gain:3", "--output", str(place / "v")]),
     ],
-    ids=["ensemble", "ensemble_of_one", "calibrate", "export", "evaluate", "engine_and_serve", "predictor", "views"],
+    ids=[
+        "ensemble",
+        "ensemble_of_one",
+        "calibrate",
+        "export",
+        "evaluate",
+        "compare_run",
+        "compare_model",
+        "engine_and_serve",
+        "predictor",
+        "views",
+    ],
 )
 def test_commands_of_one_label_say_so_of_a_run_of_several(run, network, tmp_path, call):
     with pytest.raises(UserError, match=r"several labels \(data.multi_label\), and here one is needed"):
@@ -226,8 +283,9 @@ def test_commands_of_one_label_say_so_of_a_run_of_several(run, network, tmp_path
     [
         (lambda *words: _compare(*words), "experiments are compared by"),
         (lambda *words: _sweep(*words), "a sweep compares"),
+        (lambda config, *words: compare.main(["librosa", "--data.root", "nowhere", *words]), "candidates are compared by"),
     ],
-    ids=["compare_experiments", "sweep"],
+    ids=["compare_experiments", "sweep", "compare"],
 )
 def test_comparing_trainings_is_refused_before_any_work(config, tmp_path, call, says):
     with pytest.raises(UserError, match=f"data.multi_label: {says}"):
@@ -251,10 +309,7 @@ def _compare(config, *words):
 
 
 def _sweep(config, *words):
-    pytest.importorskip("optuna")
-    space = config.replace("ngrams.yaml", "space.yaml")
-    Path(space).write_text("model.text_ngrams.alpha: {low: 1.0, high: 4.0}\n")
-    sweep.main(["--config", config, "--space", space, *words])
+    sweep.main(["--config", config, "--space", "no such space.yaml", *words])
 
 
 def _one_label(folder):

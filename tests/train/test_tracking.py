@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from ser.config import Config
+from ser.config import Config, save_config
+from ser.inference.runs import FULL_FIT
 from ser.train import tracking, tracking_process
 from ser.train.tracking import open_tracker, wait_for_trackers
 from ser.train.tracking_summary import artifact_name
@@ -406,6 +408,7 @@ def test_a_whole_experiment_is_in_wandbs_own_files_and_the_local_ones_are_the_sa
     assert {"history.csv", "valid.csv", "metrics.json", "model/model.safetensors"} <= artifacts["tiny-fold_0"]
     assert {"oof.csv", "data.json", "report.json"} <= artifacts["tiny-oof"]
     assert artifacts["blend"] == {"blend.csv", "blend.json"}
+    assert runs["blend"]["config"]["members"] == {str(with_it): yaml.safe_load((with_it / "config.yaml").read_text())}
     tables = {tuple(table["columns"]): table["data"] for table in tables_in(with_it)}
     every = next(rows for columns, rows in tables.items() if columns[-1] == "p_predicted")
     assert [row[0] for row in every] == pd.read_csv(with_it / "oof.csv")["id"].tolist()
@@ -415,6 +418,22 @@ def test_a_whole_experiment_is_in_wandbs_own_files_and_the_local_ones_are_the_sa
     assert all(row[3] != row[4] for row in worst)
     sounds = [name for files in runs["summary"]["artifacts"].values() for name in files if name.endswith(".wav")]
     assert len(sounds) == len(worst) == 12
+
+
+def test_a_submission_names_all_its_members_with_their_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(tracking.Tracker, "start", lambda _, stem, opening: opened.append(opening))
+    rates = {"base": 1e-3, "large": 1e-4}
+    for name, rate in rates.items():
+        config = Config()
+        config.tracking.mode, config.train.learning_rate = "offline", rate
+        save_config(config, tmp_path / name / "config.yaml")
+    full = tmp_path / "large" / FULL_FIT
+    tracking.track_submission(tmp_path / "blend.csv", [tmp_path / "base", tmp_path / "large", full], {})
+    (opening,) = opened
+    members = opening["config"]["members"]
+    assert {Path(name).name: own["train"]["learning_rate"] for name, own in members.items()} == rates | {FULL_FIT: 1e-4}
+    assert "train" not in opening["config"], "no member's config stands for all"
 
 
 def tables_in(folder: Path) -> list[dict]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from ser.config import build_parser, output_folder, parse
 from ser.report.tables import text_table
-from ser.runtime.errors import run_command
+from ser.runtime.errors import UserError, run_command
 from ser.runtime.progress import say
 
 
@@ -31,8 +31,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--folds", type=int, default=5, help="Folds for candidates that are fitted here.")
     parser.add_argument("--seed", type=int, default=0, help="Of the folds.")
     config, arguments = parse(parser, argv)
+    if config.data.multi_label:
+        raise UserError("data.multi_label: candidates are compared by the one label of a clip. `ser.evaluate` scores one with several.")
     # Not at the top: --help and a wrong word answer before torch is imported.
-    from ser.compare.candidates import read_candidates, ready_list
+    from ser.compare.candidates import check_one_label, read_candidates, ready_list
     from ser.compare.judging import judge
     from ser.compare.labelled import read_labelled
     from ser.compare.table import SHOWN, write_choice
@@ -40,6 +42,7 @@ def main(argv: list[str]) -> None:
 
     output = output_folder(arguments.output)
     candidates = read_candidates(arguments.candidates) if arguments.candidates else ready_list()
+    check_one_label(candidates)
     labelled = read_labelled(config.data, arguments.folds, arguments.seed)
     accelerator = make_accelerator("auto")
     judged = []

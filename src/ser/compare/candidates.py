@@ -8,7 +8,11 @@ from pathlib import Path
 import yaml
 
 from ser.data.csv_input import shown
+from ser.inference.answers import several_labels
+from ser.inference.seed_runs import seed_folders
+from ser.models.base import read_card
 from ser.runtime.errors import UserError
+from ser.runtime.files import read_json
 
 KINDS = ("transformers", "run", "speechbrain", "embeddings", "librosa", "opensmile")
 TRAINED_HERE = ("librosa", "opensmile", "embeddings")
@@ -48,6 +52,18 @@ def read_candidates(words: list[str]) -> list[Candidate]:
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"candidates named twice: {shown(repeated)}.")
     return candidates
+
+
+def check_one_label(candidates: list[Candidate]) -> None:
+    """Raise UserError for a run or a model folder that gives a clip several labels."""
+    for candidate in candidates:
+        if candidate.kind == "run":
+            data = next(iter(seed_folders(candidate.place)), Path(candidate.place)) / "data.json"
+            said = read_json(data) if data.is_file() else {}
+        else:
+            said = (candidate.kind == "transformers" and read_card(candidate.place)) or {}
+        if said.get("multi_label"):
+            raise several_labels(candidate.place)
 
 
 def _told_apart(candidates: list[Candidate]) -> list[Candidate]:

@@ -23,6 +23,7 @@ from ser.models.registry import load_model, model_class
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError
 from ser.train.fold import is_finished
+from ser.train.frozen import check_train_keys
 from ser.train.training import train
 
 SPEED_CLIPS = 64
@@ -32,6 +33,7 @@ def config_of(file: Path, options: list[str]) -> Config:
     """The config of one experiment. Raises UserError naming its file."""
     try:
         config = read_config_words(["--config", str(file), *options])
+        check_train_keys(config)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     if config.data.multi_label:

@@ -152,7 +152,7 @@ class CodecConfig:
 
     def __post_init__(self) -> None:
         if not self.kinds:
-            raise UserError("augment.codec.kinds: given []; name at least one of aac, mp3, opus, telephone.")
+            raise UserError("augment.codec.kinds: given an empty list; name at least one of aac, mp3, opus, telephone.")
 
 
 @dataclass

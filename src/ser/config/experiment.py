@@ -9,6 +9,7 @@ from typing import Any
 
 from ser.config.augment import AugmentConfig
 from ser.config.data import DataConfig, FoldsConfig
+from ser.config.explaining import plain_value
 from ser.config.model import ModelConfig
 from ser.config.training import RunConfig, TrackingConfig, TrainConfig
 from ser.runtime.errors import UserError
@@ -67,7 +68,10 @@ def check_multi_label(config: Config) -> None:
         section, name = key.split(".")
         part = next(part for part in dataclasses.fields(getattr(config, section)) if part.name == name)
         if (value := getattr(getattr(config, section), name)) != (usual := _default_of(part)):
-            raise UserError(f"{key}: given {value}, which isn't made for several labels a clip (data.multi_label): set it to {usual}.")
+            raise UserError(
+                f"{key}: given {plain_value(value)}, which isn't made for several labels a clip (data.multi_label): "
+                f"set it to {plain_value(usual)}."
+            )
 
 
 def has_solved_head(config: Config) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
+from ser.config.ranges import in_words
+
 
 def explain(parser: ArgumentParser, message: str) -> str:
     """jsonargparse's message on one line: the key, what was given, what is allowed; beside an unknown key the nearest known one."""
-    told = " ".join(message.split())
-    for pattern, better in _PLAINER:
-        told = re.sub(pattern, better, told)
+    told = _wrong_value(" ".join(message.split()))
     if any(word in told for word in ("unrecognized", "not accept", "not expected")):
         known = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
         for word in re.findall(r"""(?:--|['"])([\w.]+)""", told):
@@ -22,22 +23,48 @@ def explain(parser: ArgumentParser, message: str) -> str:
     return f"{told}. --help lists every key with its type and default."
 
 
-_PLAINER = (
-    (r'Parser key "([\w.]+)":', r"--\1:"),
-    (
-        r"Does not validate against any of the Union subtypes .* Errors: - (.*) - Expected a <class 'NoneType'> .* value: (.*)",
-        r"\1. Got value: \2",
-    ),
-    (r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"given \2; allowed are \1"),
-    (r"Expected an? <class 'list'>\. Got value: (.*)", r"given \1; allowed is a list, e.g. [\1]"),
-    (r"Expected an? <class '(\w+)'>\. Got value: (.*)", r"given \2; allowed is a value of type \1"),
-    (r"Not of type \w+: (\S+) does not conform to restriction (.*)", r"given \1; allowed is \2"),
-    (r"Not of type \w+: does not conform to restriction (\S+)\. Got value: (.*)", r"given \2; allowed is \1"),
-    (r"Not of type (\w+): invalid literal for .*: '(.*)'", r"given \2; allowed is \1"),
-    (r"(given .*; allowed .*)\. Got value: .*", r"\1"),
-    (r"argument (--[\w.]+): expected one argument", r"\1: given nothing; one value is needed"),
+_NO_VALUE = re.compile(r"argument (--[\w.]+): expected one argument")
+_WRONG_VALUE = re.compile(r'Parser key "([\w.]+)": (.*)')
+_GIVEN = re.compile(
+    r"Given value: (?P<any>.*)$|Got value: (?P<one>.*)$|Not of type \w+: (?P<number>\S+) does not conform"
+    r"|Not of type \w+: (?:invalid literal|could not convert)[^']*'(?P<text>[^']*)'|not 'NoneType'"
 )
-"""jsonargparse's words, and what is said in their place; in this order."""
+"""jsonargparse's words for what was given; the last of them for nothing."""
+_ALLOWED = re.compile(r"Not of type (?P<number>\w+)|Expected an? typing\.Literal\[(?P<words>.*?)\]|Expected an? <class '(?P<type>\w+)'>")
+"""jsonargparse's words for what is allowed; one of them for each form that a value may have."""
+_TYPES = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text", "dict": "keys, e.g. {key: value}"}
+
+
+def _wrong_value(told: str) -> str:
+    """A message on a wrong value in our words; another one as it is, but for the name of its key."""
+    if missing := _NO_VALUE.search(told):
+        return f"{missing[1]}: given nothing; one value is needed"
+    if not (wrong := _WRONG_VALUE.fullmatch(told)):
+        return told
+    key, rest = wrong.groups()
+    given, forms = _GIVEN.search(rest), [form for form in _ALLOWED.finditer(rest) if form["type"] != "NoneType"]
+    if not given or not forms:
+        return f"--{key}: {rest}"
+    value = next(filter(None, given.groups()), "nothing")
+    if len(forms) == 1 and forms[0]["words"]:
+        return f"--{key}: given {value}; allowed are {forms[0]['words']}"
+    return f"--{key}: given {value}; allowed is {', or '.join(dict.fromkeys(_form(form, value) for form in forms))}"
+
+
+def _form(form: re.Match, value: str) -> str:
+    """One form that a value may have."""
+    if form["number"]:
+        return in_words(form["number"])
+    if form["words"]:
+        return form["words"].replace(", ", " or ")
+    return f"a list, e.g. [{value}]" if form["type"] == "list" else _TYPES.get(form["type"], f"a value of type {form['type']}")
+
+
+def plain_value(value: object) -> str:
+    """A value as it stands in a config: true, null, [0, 1]; an empty list by its name."""
+    if isinstance(value, str):
+        return value
+    return "an empty list" if value == [] else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from ser.config.explaining import plain_value
 from ser.config.ranges import HalfOpenUnit, PlainValue
 from ser.runtime.errors import UserError
 
@@ -43,7 +44,7 @@ class ClassicalConfig:
 
     def __post_init__(self) -> None:
         if not self.features or len(set(self.features)) < len(self.features):
-            raise UserError(f"model.classical.features: given {self.features}; name at least one, each once.")
+            raise UserError(f"model.classical.features: given {plain_value(self.features)}; name at least one, each once.")
 
 
 @dataclass

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ser.data.csv_input import count, is_missing, shown
+from ser.data.csv_input import CsvInput, count, is_missing, shown
 from ser.data.labels import EMOTIONS, canonical, describe_order, is_emotion, label_set
 from ser.runtime.errors import UserError
 
 LABEL_COLUMNS = ("label", "emotion")
 """What the column of labels may be called."""
+LIST_SEPARATOR = re.compile(r"[|,;]")
+"""Between the labels of a list, where a clip may have several."""
+OF_ONE_LABEL = re.compile(r"(?:label|votes|p)_(.+)", re.IGNORECASE)
+"""The name of a column that is of one label alone."""
 OWN = "own"
 """The label set that is what the data holds."""
+_BETWEEN = re.compile(r"[\W_]+")
+_NUMBER = re.compile(r"[+-]?[\d.,]+")
 INTEGER = re.compile(r"\s*([+-]?[0-9]{1,9})([.,]0*)?\s*")
 
 
@@ -29,8 +35,8 @@ def read_labels(
     """
     empty = [row for row, cell in zip(rows, cells, strict=True) if is_missing(cell)]
     if empty:
-        lists = " Lists such as joy|sadness want --data.multi_label true." * any("|" in cell for cell in cells)
-        raise UserError(f"{where}: {count(empty, 'row')} without a label: {shown(empty)}. Fill them in or take the rows out.{lists}")
+        hint = list_hint(cells) or "fill them in or take the rows out."
+        raise UserError(f"{where}: {count(empty, 'row')} without a label: {shown(empty)}; {hint}")
     integers = [INTEGER.fullmatch(cell) for cell in cells]
     if labels == OWN:
         return _own_labels([str(int(match[1])) for match in integers] if all(integers) else cells)
@@ -45,9 +51,28 @@ def read_labels(
             )
         return np.array(values, dtype=np.int64), names
     if any(integers):
+        if hint := list_hint([cell for cell, match in zip(cells, integers, strict=True) if not match]):
+            raise UserError(f"{where}: {hint}")
         mixed = [cell for cell, match in zip(cells, integers, strict=True) if not match]
         raise UserError(f"{where}: some labels are integers, others are not: {shown(dict.fromkeys(mixed))}. Use one kind.")
     return _named_labels(cells, labels, where, what)
+
+
+def list_hint(cells: Iterable[str], several: bool = False) -> str | None:
+    """What to say where one of the cells holds several labels: with what between, and what is allowed there; else None.
+
+    several: whether a clip may have several (data.multi_label).
+    """
+    for cell in map(str.strip, cells):
+        parts = _BETWEEN.split(cell)
+        if len(parts) > 1 and not _NUMBER.fullmatch(cell) and all(INTEGER.fullmatch(part) or is_emotion(part) for part in parts):
+            separator = _BETWEEN.search(cell)[0].strip() or "a space"
+            seen = f"given {cell}, which is {len(parts)} labels with {separator} between"
+            allowed = "|, a comma or ; between them, as in joy|sadness"
+            if several:
+                return f"{seen}; allowed is {allowed}."
+            return f"{seen}. Give each clip one label; where clips may have several, set --data.multi_label true, and write {allowed}."
+    return None
 
 
 def label_numbers(cells: Sequence[str], label_names: Sequence[str], where: object) -> np.ndarray:
@@ -60,6 +85,19 @@ def label_numbers(cells: Sequence[str], label_names: Sequence[str], where: objec
     return np.array([place[key] for key in keys], dtype=np.int64)
 
 
+def written_labels(source: CsvInput) -> list[str]:
+    """Everything a table has in its columns of labels: their cells, and the labels that columns (label_sad, votes_sad) are named after."""
+    columns = [match[1] for name in source.header if (match := OF_ONE_LABEL.fullmatch(name))]
+    return [*(source.column(*LABEL_COLUMNS) or ()), *columns]
+
+
+def renamed(written: Iterable[str], label_names: Sequence[str]) -> dict[str, str]:
+    """{name as written: label it was taken for}, in lists too, where these differ in more than their case: joy is happy."""
+    names = dict.fromkeys(part.strip() for cell in written for part in LIST_SEPARATOR.split(cell))
+    keys = {name: canonical(name) for name in names if name not in label_names and is_emotion(name)}
+    return {name: key for name, key in keys.items() if key in label_names and key != name.casefold()}
+
+
 def _own_labels(cells: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """The names as they stand, sorted; numbers by their size."""
     names = [unicodedata.normalize("NFC", cell.strip()) for cell in cells]
@@ -70,6 +108,8 @@ def _own_labels(cells: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
 def _named_labels(cells: Sequence[str], labels: str, where: object, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
     names = dict.fromkeys(cells)
     unknown = [name for name in names if not is_emotion(name)]
+    if hint := list_hint(unknown):
+        raise UserError(f"{where}: {hint}")
     as_they_stand = " To train on the names as they stand, in sorted order: --data.labels own."
     if len(unknown) > 1:
         raise UserError(

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser.data.csv_input import CsvInput, is_missing, shown
-from ser.data.label_column import LABEL_COLUMNS, read_labels
+from ser.data.label_column import LABEL_COLUMNS, LIST_SEPARATOR, OWN, list_hint, read_labels
 from ser.data.votes import vote_columns
 from ser.runtime.errors import UserError
 
 PREFIX = "label_"
 SEPARATOR = "|"
 """Between the labels of a list, as it is written here; read are also , and ;."""
-_ANY_SEPARATOR = re.compile(r"[|,;]")
 _NO_LIST = re.compile(r"""^[\[{'"]|[\]}'"]$""")  # lists as pandas or JSON write them
 _CELLS = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1}
 
@@ -67,13 +66,15 @@ def _from_columns(source: CsvInput, columns: Sequence[str], labels: str) -> tupl
 
 
 def _from_lists(source: CsvInput, cells: Sequence[str], labels: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    lists = [[part.strip() for part in _ANY_SEPARATOR.split(cell) if not is_missing(part)] for cell in cells]
+    lists = [[part.strip() for part in LIST_SEPARATOR.split(cell) if not is_missing(part)] for cell in cells]
     parts = [part for listed in lists for part in listed]
     rows = np.repeat(np.arange(len(lists)), [len(listed) for listed in lists])
     if odd := next((part for part in parts if _NO_LIST.search(part)), None):
         raise UserError(
             f"{source.path}: given {odd!r} in a list of labels; write them as joy|sadness, with | , or ; between, and nothing around."
         )
+    if labels != OWN and (hint := list_hint(parts, several=True)):
+        raise UserError(f"{source.path}: {hint}")
     if not parts:
         raise UserError(f"{source.path}: not one row has a label, so there is nothing to learn.")
     numbers, names = read_labels(parts, labels, source.path, [f"row {source.numbers[row]}" for row in rows])

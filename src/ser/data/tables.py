@@ -6,8 +6,8 @@ clip store gives it the status `missing`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ser.config import DataConfig
 from ser.data.csv_input import CsvInput, as_text, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
 from ser.data.folders import audio_below, check_every_class_has_clips
-from ser.data.label_column import LABEL_COLUMNS, OWN, read_labels
+from ser.data.label_column import LABEL_COLUMNS, OWN, read_labels, renamed, written_labels
 from ser.data.label_matrix import read_label_matrix, refuse_folders
 from ser.data.labels import is_emotion
 from ser.data.paths import is_audio_name, resolve_paths
@@ -50,16 +50,13 @@ class Table:
         """The given rows, in the given order. A boolean array selects the rows where it is true."""
         rows = np.asarray(rows)
         positions = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        return Table(
-            ids=tuple(self.ids[row] for row in positions),
-            paths=tuple(self.paths[row] for row in positions) if self.paths else (),
-            labels=None if self.labels is None else self.labels[positions],
-            speakers=None if self.speakers is None else tuple(self.speakers[row] for row in positions),
-            genders=None if self.genders is None else tuple(self.genders[row] for row in positions),
-            texts=None if self.texts is None else tuple(self.texts[row] for row in positions),
-            votes=None if self.votes is None else self.votes[positions],
-            clear=None if self.clear is None else self.clear[positions],
-        )
+
+        def of(values: np.ndarray | tuple | None) -> np.ndarray | tuple | None:
+            if isinstance(values, np.ndarray):
+                return values[positions]
+            return values and tuple(values[row] for row in positions)
+
+        return Table(**{part.name: of(getattr(self, part.name)) for part in fields(self)})
 
     @property
     def scored(self) -> np.ndarray:
@@ -72,7 +69,7 @@ class Dataset:
     """A data set: training clips, and for a competition test clips and the sample submission.
 
     label_names are registry keys (with data.labels own: names as they stand) in label order; () when the clips have no labels.
-    kind is competition, folders or csv.
+    kind is competition, folders or csv. renamed: as `label_column.renamed` gives it.
     """
 
     label_names: tuple[str, ...]
@@ -81,6 +78,7 @@ class Dataset:
     sample: Sample | None
     root: Path
     kind: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_dataset(config: DataConfig, need_labels: bool = True) -> Dataset:
@@ -150,19 +148,20 @@ def with_voices(table: Table, config: DataConfig) -> Table:
 
 
 def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Dataset:
-    label_names = ()
+    label_names, others = (), {}
     train, test, sample = Table((), ()), None, None
     if (root / "train.csv").is_file():
         source = read_csv_input(root / "train.csv")
         train = _with_speakers(with_transcripts(_read_clips(source, config), config), root, config)
         train, label_names = _with_labels(train, source, config, need_labels)
+        others = renamed(written_labels(source), label_names)
     elif need_labels:
         raise UserError(f"{root}: there is test.csv but no train.csv, and labelled clips are needed. Put train.csv there.")
     if (root / "test.csv").is_file():
         test = read_clips(root / "test.csv", config)
         if (root / "sample_submission.csv").is_file() and not config.multi_label:  # whose form has one label a row
             sample = read_sample(root / "sample_submission.csv", test.ids, label_names, "test.csv")
-    return Dataset(label_names, train, test, sample, root, "competition")
+    return Dataset(label_names, train, test, sample, root, "competition", others)
 
 
 def _read_single_csv(path: Path, config: DataConfig, need_labels: bool) -> Dataset:
@@ -174,7 +173,7 @@ def _read_single_csv(path: Path, config: DataConfig, need_labels: bool) -> Datas
     source = read_csv_input(path)
     train = _with_speakers(with_transcripts(_read_clips(source, config), config), path.parent, config)
     train, label_names = _with_labels(train, source, config, need_labels)
-    return Dataset(label_names, train, None, None, path, "csv")
+    return Dataset(label_names, train, None, None, path, "csv", renamed(written_labels(source), label_names))
 
 
 def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels: bool) -> Dataset:
@@ -197,7 +196,7 @@ def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels:
     if need_labels or not (outside or (any(not is_emotion(folder) for folder in folders) and config.labels != OWN)):
         labels, label_names = read_labels(folders, config.labels, root, clips, "folder")
     train = with_transcripts(Table(ids, tuple(root / name for name in clips), labels), config)
-    return Dataset(label_names, _with_speakers(train, root, config), None, None, root, "folders")
+    return Dataset(label_names, _with_speakers(train, root, config), None, None, root, "folders", renamed(folders, label_names))
 
 
 def _read_clips(source: CsvInput, config: DataConfig) -> Table:

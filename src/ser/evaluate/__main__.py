@@ -39,6 +39,8 @@ def main(argv: list[str]) -> None:
 
     mapping, views, output = read_mapping(arguments.mapping or ""), read_views(arguments.predict.views), output_folder(arguments.output)
     dataset = read_dataset(config.data)
+    if dataset.renamed:
+        print(f"labels of the data by another name: {', '.join(f'{name} as {key}' for name, key in dataset.renamed.items())}")
     if config.data.multi_label:
         if mapping or views:
             raise UserError("data.multi_label: labels are matched by name, and of texts there are no views: take --mapping and views out.")

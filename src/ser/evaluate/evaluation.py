@@ -14,7 +14,7 @@ from ser.data.csv_input import count, read_csv_input, shown
 from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
 from ser.data.views import View
-from ser.inference.prediction import predict_table
+from ser.inference.prediction import predict_clips
 from ser.inference.same_clips import places_in_run
 from ser.inference.seed_runs import seed_folders
 from ser.inference.views import ViewsGain, gain_of_views
@@ -84,19 +84,15 @@ def evaluate(
     Raises UserError where labels can't be matched or no clip can be used.
     """
     table = dataset.train
-    predicted, store = predict_table(model, table, data, batch_size, precision, views=views)
-    columns = [name for name in predicted.columns if name.startswith("p_")]
-    matched = match_labels([name.removeprefix("p_") for name in columns], dataset.label_names, mapping or {})
+    found = predict_clips(model, table, data, batch_size, precision, views=views)
+    store, scored = found.store, table.scored[found.store.usable]
+    matched = match_labels(found.label_names, dataset.label_names, mapping or {})
     rows = np.flatnonzero(store.usable & table.scored)
     if not len(rows):
         raise UserError(f"{dataset.root}: not one of {count(table.ids, 'clip')} can be used; `python -m ser.check_data` says why.")
     labels = np.array([matched.names.index(matched.of_data[name]) for name in dataset.label_names])[table.labels[rows]]
     unclear = int((store.usable & ~table.scored).sum())
-    probabilities = predicted.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
-    as_they_are = probabilities
-    if views:
-        plain = predict_table(model, table, data, batch_size, precision)[0]
-        as_they_are = plain.loc[rows, columns].to_numpy(dtype=float) @ matched.matrix
+    probabilities, as_they_are = (part[scored] @ matched.matrix for part in (found.probabilities, found.as_they_are))
     paths = list(map(str, table.paths)) or [""] * len(table)
     taken = {} if store.clips is None else {"path": paths}
     taken |= {"text": store.texts} if store.reads else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,14 +57,19 @@ def predict_run_again(
 
 def _begin(run: Run, output: Path, views: Sequence[View]) -> None:
     """What the folder is of, and the files of the run that hold for it, too."""
-    record = {"run": str(run.folder.resolve()), "fingerprint": run.fingerprint, "views": list(map(str, views))}
+    models = {str(fold): _digest(run.folder / f"fold_{fold}" / "metrics.json") for fold in run.folds}
+    record = {"fingerprint": run.fingerprint, "views": sorted(map(str, views)), "models": models}
     if (output / RECORD).is_file() and read_json(output / RECORD) != record:
-        raise UserError(f"{output} holds another run's clips, or other views. Give another --output.")
+        raise UserError(f"{output} is of another run, of this one before it was trained anew, or of other views. Give another --output.")
     if not (output / RECORD).is_file() and output.exists() and any(output.iterdir()):
         raise UserError(f"--output: {output} holds something else; allowed is a new folder, e.g. {run.folder}_views.")
     write_json(output / RECORD, record)
     for name in ("data.json", "folds.csv", "config.yaml"):
         shutil.copyfile(run.folder / name, output / name)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def _stores(run: Run, network: Model, views: Sequence[View], data: DataConfig | None) -> tuple[Store, Store | None]:
@@ -104,14 +110,14 @@ def _predict_fold(
     train, test = stores
     ids, fold_of = (*run.ids, *run.unclear), np.concatenate([run.fold_of, run.unclear_fold_of])
     rows = np.flatnonzero(fold_of == fold)
-    valid = predict_views(network, train, rows, views, batch_size, accelerator, title=f"fold {fold}, validation")
+    valid = predict_views(network, train, rows, views, batch_size, accelerator, title=f"fold {fold}, validation")[0]
     _write(after / "valid.csv", [ids[row] for row in rows], valid, run.label_names)
     judging = rows < len(run.ids)
     rows, valid = rows[judging], valid[judging]
     if test is not None:
         probabilities = read_probabilities(before / "test.csv", run.test_ids, run.label_names)  # unusable clips keep the prior
         usable = np.flatnonzero(test.usable)
-        probabilities[usable] = predict_views(network, test, usable, views, batch_size, accelerator, title=f"fold {fold}, test")
+        probabilities[usable] = predict_views(network, test, usable, views, batch_size, accelerator, title=f"fold {fold}, test")[0]
         _write(after / "test.csv", run.test_ids, probabilities, run.label_names)
     for name in COPIED:
         if (before / name).is_file():

@@ -30,9 +30,11 @@ from ser.scoring.calibration import read_temperature, scaled
 
 
 class Predicted(NamedTuple):
-    """probabilities: (usable rows of the store, C). thresholds: (C,) where a clip may be given several labels, None where it has one."""
+    """probabilities: (usable rows of the store, C), as_they_are: the same without views. thresholds: (C,) where a clip may be given several
+    labels, None where it has one."""
 
     probabilities: np.ndarray
+    as_they_are: np.ndarray
     label_names: tuple[str, ...]
     thresholds: np.ndarray | None
     store: Store
@@ -47,8 +49,11 @@ def predict_views(
     accelerator: Accelerator,
     workers: int = 0,
     title: str | None = None,
-) -> np.ndarray:
-    """As `predict_probabilities`, but the mean over the clip as it is and its views; the store as `mean_over_views` wants it."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `predict_probabilities`, but the mean over the clip as it is and its views, and that of the clip as it is beside it.
+
+    The store as `mean_over_views` wants it.
+    """
 
     def predict(seen: Store, chosen: np.ndarray, view: str) -> np.ndarray:
         named = title if title is None or not view else f"{title}, {view}"
@@ -131,12 +136,34 @@ def predict_table(
     views: Sequence[View] = (),
     multi_label: bool = False,
 ) -> tuple[pd.DataFrame, Store]:
+    """What `predict_clips` finds as a table, and the clips as the model took them.
+
+    One row per clip in the order given: path and seconds where it hears, text where it reads, status, label (of several: joy|sad),
+    confidence, p_<label> …; a clip that can't be used has its status, and no label. One that was predicted without its words has the
+    status no_transcript.
+    """
+    found = predict_clips(model, table, data, batch_size, precision, workers, views, multi_label)
+    store = found.store
+    status = store.report["status"].where(~store.without_transcript, "no_transcript")
+    facts = {"text": table.texts} if store.reads else {}
+    facts |= {} if store.clips is None else {"path": list(map(str, table.paths))}
+    facts |= {"status": status} | ({} if store.clips is None else {"seconds": store.report["seconds"]})
+    return with_answers(pd.DataFrame(facts), found.probabilities, found.label_names, store.usable, found.thresholds), store
+
+
+def predict_clips(
+    model: str | Path,
+    table: Table,
+    data: DataConfig,
+    batch_size: int = 16,
+    precision: str = "auto",
+    workers: int = 0,
+    views: Sequence[View] = (),
+    multi_label: bool = False,
+) -> Predicted:
     """Predict clips with a run (mean over its folds), a fold, a model folder or a hub name, one model in memory at a time.
 
-    Returns one row per clip in the order given, and the clips as the model took them: path and seconds where it hears, text where it reads,
-    status, label (of several: joy|sad), confidence, p_<label> …; a clip that can't be used has its status, and no label. One that was
-    predicted without its words has the status no_transcript. views: in which the clips are predicted, besides as they are. multi_label:
-    whether several labels will do.
+    views: in which the clips are predicted, besides as they are. multi_label: whether several labels will do.
     """
 
     def open_for(network: Model) -> Store:
@@ -146,13 +173,7 @@ def predict_table(
             say(f"warning: {model} asks who speaks, which isn't known here: give a CSV `id,speaker` with --data.speakers.")
         return store
 
-    found = mean_probabilities(model, open_for, batch_size, precision, workers, views=views, multi_label=multi_label)
-    store = found.store
-    status = store.report["status"].where(~store.without_transcript, "no_transcript")
-    facts = {"text": table.texts} if store.reads else {}
-    facts |= {} if store.clips is None else {"path": list(map(str, table.paths))}
-    facts |= {"status": status} | ({} if store.clips is None else {"seconds": store.report["seconds"]})
-    return with_answers(pd.DataFrame(facts), found.probabilities, found.label_names, store.usable, found.thresholds), store
+    return mean_probabilities(model, open_for, batch_size, precision, workers, views=views, multi_label=multi_label)
 
 
 def predict_texts(model: str | Path, texts: Sequence[str], batch_size: int = 16, max_tokens: int | None = None) -> Predicted:
@@ -184,13 +205,15 @@ def mean_probabilities(
     training. views: as for `predict_views`.
     """
     accelerator = make_accelerator(precision)
-    store, total, count = None, 0.0, 0
+    store, total, plain, count = None, 0.0, 0.0, 0
     for title, network in load_models(model, accelerator, multi_label):
         store = open_for(network) if store is None else store
         if max_tokens is not None:
             network.read_at_most(max_tokens)
         rows = np.flatnonzero(store.usable)
-        total = total + predict_views(network, store, rows, views, batch_size, accelerator, workers, title)
+        found = predict_views(network, store, rows, views, batch_size, accelerator, workers, title)
+        total, plain = (before + own for before, own in zip((total, plain), found, strict=True))
         count += 1
-    thresholds = read_thresholds(model, network.label_names) if network.multi_label else None
-    return Predicted(scaled(total / count, read_temperature(model)), network.label_names, thresholds, store)
+    thresholds, temperature = read_thresholds(model, network.label_names) if network.multi_label else None, read_temperature(model)
+    probabilities, as_they_are = (scaled(part / count, temperature) for part in (total, plain))
+    return Predicted(probabilities, as_they_are, network.label_names, thresholds, store)

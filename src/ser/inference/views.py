@@ -23,8 +23,8 @@ def mean_over_views(
     views: Sequence[View],
     max_seconds: float,
     compares_clips: bool,
-) -> np.ndarray:
-    """Probabilities (len(rows), labels): the mean in log space over the clip as it is and its views.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (len(rows), labels): the mean in log space over the clip as it is and its views; and those of the clip as it is.
 
     predict: a store, its rows, what the view is called -> probabilities. store: of a model that hears max_seconds at once, decoded as long
     as `needed_seconds` says. A view that is no other clip (a crop of a short one) doesn't count. Without views, what is predicted.
@@ -32,7 +32,7 @@ def mean_over_views(
     cropped = any(view.kind == "crops" for view in views)
     first = predict(view_of(store, PLAIN, max_seconds) if cropped else store, rows, "")
     if not views:
-        return first
+        return first, first
     total, count = _logs(first), np.ones(len(rows))
     for view in views:
         differs = view.changes(store.frames[rows], round(max_seconds * SAMPLE_RATE))
@@ -44,7 +44,7 @@ def mean_over_views(
         total[differs] += _logs(found[differs] if compares_clips else found)
         count[differs] += 1
     mean = np.exp(total / count[:, None])
-    return mean / mean.sum(axis=1, keepdims=True)
+    return mean / mean.sum(axis=1, keepdims=True), first
 
 
 def _logs(probabilities: np.ndarray) -> np.ndarray:

@@ -109,6 +109,8 @@ class SerModel(nn.Module, ABC):
     uses_voices = compares_clips = multi_label = False
     speech_level_db: float | None = None
     frozen_as: str | None = None
+    rests_on: Mapping[str, str] = {}
+    """What a checkpoint of it doesn't hold and yet belongs to, besides config and data: a name and a hash for each."""
 
     def __init__(self, kind: str, label_names: Sequence[str], max_seconds: float, exact_length: bool):
         super().__init__()

@@ -60,12 +60,15 @@ def multi_label_report(run: Run, about: Mapping, caveats: Sequence[str], histori
     return report
 
 
-def how_to_read(result: Mapping) -> list[str]:
-    """What the scores mean."""
+FITTED_ELSEWHERE = "the thresholds that judge a clip weren't fitted to it"
+
+
+def how_to_read(result: Mapping, thresholds: str = FITTED_ELSEWHERE) -> list[str]:
+    """What the scores mean. thresholds: what they were fitted to."""
     return [
         f"A clip may have several of the {result['labels']} labels, or none: {result['labels_a_clip']:.2f} in the mean, "
         f"{result['without_label']} of {result['n']} clips have none. A label is given from a probability (threshold) on that is its own; "
-        "the thresholds that judge a clip weren't fitted to it.",
+        f"{thresholds}.",
         "micro-F1 counts all labels of all clips together, macro-F1 is the mean of the labels' F1 and AUC of their areas under the ROC "
         "curve (no threshold in it); accuracy is the share of clips of which every single label is right. In brackets: "
         f"{describe_interval(result)}. A baseline is the most that one answer for all clips can reach in this score alone.",

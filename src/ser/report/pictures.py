@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser.report.letters import as_drawn, make_readable
 from ser.runtime.files import atomic_path
 from ser.scoring.metrics import confusion_matrix
 
@@ -55,7 +56,7 @@ def plot_confusion(
     """Confusion matrix: in each cell the share of the true label's clips in percent, and below it their number."""
     from matplotlib.figure import Figure
 
-    matrix = confusion_matrix(np.asarray(labels), np.asarray(probabilities))
+    matrix, label_names = confusion_matrix(np.asarray(labels), np.asarray(probabilities)), as_drawn(label_names)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     count = len(label_names)
     rows = [f"{name} ({n})" for name, n in zip(label_names, matrix.sum(axis=1), strict=True)]
@@ -85,6 +86,7 @@ def _inches(texts: Sequence[str]) -> float:
 
 def save_figure(figure: object, png: str | Path) -> None:
     """Write a matplotlib figure, all of it or nothing."""
+    make_readable(figure)
     with atomic_path(png) as temporary:
         # Without the version in the metadata the same run gives the same bytes on the next matplotlib release.
         figure.savefig(temporary, dpi=110, metadata={"Software": None})

@@ -139,6 +139,9 @@ def _check(arguments) -> None:
         from ser.subtitle.ffmpeg import check_ffmpeg
 
         check_ffmpeg()
+    from ser.subtitle.emotions import check_model
+
+    check_model(arguments.model)
 
 
 def _words(sound, arguments, cache: str) -> Transcript:

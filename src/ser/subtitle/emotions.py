@@ -95,7 +95,7 @@ def emotion_probabilities(
     for folder, (title, network) in zip(folders, load_models(model, accelerator), strict=True):
         if seven is None:
             # Heard as in training: the model's folder says how.
-            seven = _into_seven(network, folder)
+            seven = _into_seven(folder, network.kind, network.takes, network.label_names)
             windows = windows_of(segments, film.frames, min(config.context, network.max_seconds), network.max_seconds)
             clips = film.clips(windows.parts, network.noise_reduction)
             rows = np.flatnonzero(clips.usable)
@@ -106,6 +106,24 @@ def emotion_probabilities(
             predict_missing(progress, network, store, rows, int(config.batch_size), accelerator)
             total += progress.read()
     return _by_segment(scaled(total / len(folders), read_temperature(model)) @ seven, windows, rows, len(segments))
+
+
+def check_model(model: str | Path) -> None:
+    """Raise UserError for a model that can't tell the emotions of subtitles, before anything is decoded for it."""
+    from ser.inference.answers import several_labels
+    from ser.inference.opening import model_folders
+    from ser.models.base import read_card
+    from ser.models.registry import load_model, model_class
+
+    folder = model_folders(model)[0]
+    if card := read_card(folder):
+        several, facts = card.get("multi_label"), (card["kind"], model_class(card["kind"]).takes, card["label_names"])
+    else:  # it comes from elsewhere: only the model itself knows
+        network = load_model(folder)
+        several, facts = network.multi_label, (network.kind, network.takes, network.label_names)
+    if several:
+        raise several_labels(model)
+    _into_seven(folder, *facts)
 
 
 def _as_loud_as(wanted: float | None, clips: FilmClips, level: float | None) -> FilmClips:
@@ -167,14 +185,14 @@ def _progress(path: Path, rows: int, labels: int, title: str) -> Iterator[Progre
         yield Progress(path, rows, labels, lambda count: bar.update(count) and None)
 
 
-def _into_seven(network: Model, folder: Path) -> np.ndarray:
+def _into_seven(folder: Path, kind: str, takes: str, label_names: Sequence[str]) -> np.ndarray:
     """0/1 (labels, 7): which of the seven each of a model's labels counts for."""
-    if network.takes != "audio":
-        raise UserError(f"{folder} is a {network.kind} model, which takes {network.takes}; subtitles need a model that hears.")
-    mapped = [map_label(name, LABELS) for name in network.label_names]
+    if takes != "audio":
+        raise UserError(f"{folder} is a {kind} model, which takes {takes}; subtitles need a model that hears.")
+    mapped = [map_label(name, LABELS) for name in label_names]
     if len(set(mapped) - {None}) < 2:
         raise UserError(
-            f"{folder}: its labels {', '.join(network.label_names)} don't tell apart any two of {', '.join(LABELS)}; "
+            f"{folder}: its labels {', '.join(label_names)} don't tell apart any two of {', '.join(LABELS)}; "
             "subtitles need a model that was trained on emotions."
         )
     return np.array([[float(label == name) for label in LABELS] for name in mapped])

@@ -21,13 +21,14 @@ from pathlib import Path
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from ser.config import build_parser, key_words, output_folder, read_words
+from ser.config import Config, build_parser, key_words, output_folder, read_config_words, read_words
 from ser.runtime.errors import UserError, run_command
 
 
 def main(argv: list[str]) -> None:
     """Read the words, then run trials until there are enough, judge the best, and write it all down."""
     given, words = read_arguments(argv)
+    check_one_run(read_config_words(words))
     folder = output_folder(given.output or default_output(given))
     os.environ.setdefault("SER_STARTED", str(time.time()))  # a --run.time_budget counts for all trials together
     try:
@@ -53,6 +54,14 @@ def read_arguments(argv: list[str]) -> tuple[Namespace, list[str]]:
     if not given.config:
         raise UserError("--config: given nothing; the config whose settings are searched is needed, e.g. configs/wav2vec2_base.yaml.")
     return given, [*(f"--config={file}" for file in map(str, given.config)), *(f"--{key}={value}" for key, value in keys)]
+
+
+def check_one_run(base: Config) -> None:
+    """Raise UserError where a trial would be more than its folds with one seed, or couldn't be judged."""
+    if base.data.multi_label:
+        raise UserError("data.multi_label: a sweep compares trials by the one label of a clip. Try settings one by one with `ser.train`.")
+    if base.run.seeds or base.cv.full_fit:
+        raise UserError("a trial is one run with one seed: take run.seeds and cv.full_fit out, and train best.yaml with them afterwards.")
 
 
 def default_output(given: Namespace) -> str:

@@ -9,12 +9,13 @@ import yaml
 from jsonargparse import Namespace
 from optuna.trial import TrialState
 
-from ser.config import Config, as_plain, flat
+from ser.config import as_plain, flat
+from ser.config.explaining import plain_value
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_text
 from ser.sweep.judging import judge
 from ser.sweep.report import write_report
-from ser.sweep.space import config_with, read_space
+from ser.sweep.space import read_space
 from ser.sweep.trials import Sweep, run_trial
 from ser.sweep.wandb_file import write_wandb_file
 from ser.train.experiment import NEUTRAL_KEYS
@@ -23,7 +24,6 @@ from ser.train.experiment import NEUTRAL_KEYS
 def run_sweep(folder: Path, words: Sequence[str], given: Namespace) -> None:
     """Trials until there are enough, the best judged, and everything written. given: the command's arguments; words: of the config."""
     space = read_space(Path(given.space), words)
-    check_one_run(config_with(words, {}))
     folder.mkdir(parents=True, exist_ok=True)
     sweep = Sweep.open(folder, words, space, given.prune)
     check_same_sweep(sweep, given.space)
@@ -37,14 +37,6 @@ def run_sweep(folder: Path, words: Sequence[str], given: Namespace) -> None:
     print(f"made {folder}: best.yaml (python -m ser.train --config {folder}/best.yaml), sweep.md, trials.csv, wandb.yaml")
 
 
-def check_one_run(base: Config) -> None:
-    """Raise UserError where a trial would be more than its folds with one seed, or couldn't be judged."""
-    if base.data.multi_label:
-        raise UserError("data.multi_label: a sweep compares trials by the one label of a clip. Try settings one by one with `ser.train`.")
-    if base.run.seeds or base.cv.full_fit:
-        raise UserError("a trial is one run with one seed: take run.seeds and cv.full_fit out, and train best.yaml with them afterwards.")
-
-
 def check_same_sweep(sweep: Sweep, space: str) -> None:
     """Write what the sweep is of; raise UserError where the folder's is of something else."""
     settings = {
@@ -56,7 +48,7 @@ def check_same_sweep(sweep: Sweep, space: str) -> None:
         return write_text(path, yaml.safe_dump(now, sort_keys=False, allow_unicode=True))
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
     changed = [
-        f"  {key}: was {before[part].get(key)}, now {now[part].get(key)}"
+        f"  {key}: was {plain_value(before[part].get(key))}, now {plain_value(now[part].get(key))}"
         for part in now
         for key in sorted(before[part].keys() | now[part].keys())
         if before[part].get(key) != now[part].get(key)

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from ser.config import Config, read_config_words
 from ser.runtime.errors import UserError
+from ser.train.frozen import check_train_keys
 
 NOT_SEARCHED = ("data.", "cv.", "run.", "tracking.", "train.metric")
 """What decides which clips are judged, how, and where runs go: trials that differ in it can't be compared."""
@@ -43,7 +44,7 @@ def read_space(path: Path, words: Sequence[str]) -> dict[str, BaseDistribution]:
             raise UserError(f"{path}: {key} is tried, but set on the command line too; take one of them out.")
         space[str(key)] = _distribution(str(key), given, path)
         for value in _extremes(space[key]):
-            config_with(words, {key: value})
+            check_train_keys(config_with(words, {key: value}))
     return space
 
 

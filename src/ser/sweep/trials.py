@@ -35,6 +35,7 @@ STORAGE = "optuna.journal"
 BEHIND = 0.2
 """A trial is given up when Wilcoxon's test over its folds, paired with those of the best trial so far, finds it worse at this level. At the
 earliest that is after three folds in all of which it was behind, which an equally good trial is once in eight times."""
+FAILURES = 5  # in a row that end a sweep: its data are gone, say, and no trial can do better
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def run_trial(sweep: Sweep, trial: Trial) -> str:
     except UserError as error:
         trial.set_user_attr("error", str(error))
         sweep.study.tell(trial, state=TrialState.FAIL)
-        if not sweep.trials(TrialState.COMPLETE):
+        last = sweep.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)[-FAILURES:]
+        if not sweep.trials(TrialState.COMPLETE) or (len(last) == FAILURES and {each.state for each in last} == {TrialState.FAIL}):
             raise
         return f"failed: {error}"
     value = score(*pooled(folder, config.cv.n), config.train.metric)

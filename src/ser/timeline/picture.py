@@ -35,7 +35,6 @@ def plot_timeline(windows: pd.DataFrame, png: str | Path, title: str) -> None:
         axes.stairs(top, edges / seconds_per_unit, baseline=bottom, fill=True, color=colour, label=name, rasterized=True)
         bottom = top
     axes.set(xlim=(edges[0] / seconds_per_unit, edges[-1] / seconds_per_unit), ylim=(0, 1), xlabel=unit, ylabel="probability")
-    if title.isascii():  # matplotlib's own font has no Hangul
-        axes.set_title(title, parse_math=False)
+    axes.set_title(title, parse_math=False)
     figure.legend(loc="outside right center", fontsize=8, reverse=True)
     save_figure(figure, png)

@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from ser.config import Config, as_plain, flat, save_config
+from ser.config.explaining import plain_value
 from ser.data.duplicates import describe_duplicates, find_duplicates
 from ser.data.folds import read_or_make_folds, write_folds
 from ser.data.inputs import Input, Store, open_store
@@ -77,6 +78,8 @@ def open_experiment(config: Config) -> Experiment:
     if begun:
         _check_config(config, folder)
     dataset = read_dataset(config.data)
+    if len(dataset.label_names) < 2:
+        raise UserError(f"{dataset.root}: the one label {''.join(dataset.label_names)}; a classifier needs at least two to tell apart.")
     takes = model_class(config.model.kind).takes
     train, train_store, dropped = _usable_training_clips(dataset.train, config, takes)
     check_no_label_vanished(dataset.train.labels, train.labels, dataset.label_names)
@@ -165,11 +168,9 @@ def _hashes(table: Table | None, store: Store | None, column: str) -> list[dict]
 
 
 def _check_config(config: Config, folder: Path) -> None:
-    before, now = _chosen(_recorded(folder / "config.yaml", yaml.safe_load)), _chosen(as_plain(config))
-    usual = flat(as_plain(Config()))
-    both = [(key, before.get(key, usual.get(key)), now.get(key, usual.get(key))) for key in sorted(before.keys() | now.keys())]
-    changed = [f"  {key}: was {old!r}, now {new!r}" for key, old, new in both if old != new]
-    if changed:
+    before, now = _settings(_recorded(folder / "config.yaml", yaml.safe_load)), _settings(as_plain(config))
+    keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if changed := [f"  {key}: was {plain_value(before.get(key))}, now {plain_value(now.get(key))}" for key in keys]:
         raise UserError(
             f"{folder} was begun with another config:\n"
             + "\n".join(changed)
@@ -181,11 +182,8 @@ def _check_data(description: dict, folder: Path) -> None:
     before = _recorded(folder / "data.json", json.loads)
     if before["fingerprint"] == description["fingerprint"]:
         return
-    changes = (
-        [f"  labels: were {before['label_names']}, now {description['label_names']}"]
-        if before["label_names"] != description["label_names"]
-        else []
-    )
+    names = [", ".join(data["label_names"]) for data in (before, description)]
+    changes = [f"  labels: were {names[0]}; now {names[1]}"] if names[0] != names[1] else []
     for part in ("train", "test"):
         old, new = ({row["id"]: row for row in source[part]} for source in (before, description))
         counts = {
@@ -234,11 +232,16 @@ def _remove_run(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def _settings(config: dict) -> dict:
+    """The keys of a plain config that its results follow from; one that it lacks, as a later version brought it, is at its default."""
+    whole = flat(as_plain(Config())) | flat(config)
+    return {key: value for key, value in whole.items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
+
+
 def _chosen(config: dict) -> dict:
-    """The keys of a plain config that its results follow from, but for those at their default, as one is that a later version brings."""
-    usual = flat(as_plain(Config()))
-    counted = {key: value for key, value in flat(config).items() if key not in NEUTRAL_KEYS and key.split(".")[0] not in NEUTRAL_KEYS}
-    return {key: value for key, value in counted.items() if key not in usual or value != usual[key]}
+    """Those of its settings that aren't at their default."""
+    usual = _settings({})
+    return {key: value for key, value in _settings(config).items() if key not in usual or value != usual[key]}
 
 
 def _digest(value: object) -> str:

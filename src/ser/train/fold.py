@@ -53,6 +53,7 @@ def train_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
         with open_tracker(config, run.folder, part.name, "fold") as tracker:
             start_head(run, model, data.train_rows[run.train.scored[data.train_rows]], data.seed, stopper)
             trained, data.store, test_store = what_is_trained(run, model, stopper)
+            checkpoints.made_for |= trained.rests_on
             team = _called_team(run, part, model, trained)
             trainer = Trainer(trained, data, config, checkpoints, stopper, (Tracking(tracker),), part.title, team)
             progress = trainer.fit()
@@ -80,7 +81,7 @@ def _called_team(run: Experiment, part: Part, model: SerModel, trained: SerModel
     if team.size == 1:
         return ALONE
     if trained is not model or any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        what = "a head on cached outputs" if trained is not model else "a network with batch norms, whose statistics follow from the order"
+        what = "what reads cached outputs" if trained is not model else "a network with batch norms, whose statistics follow from the order"
         say(f"{part.title}: {what} is trained in one process; the other {team.size - 1} wait")
         return ALONE
     team.tell((run, part, model.frontend))

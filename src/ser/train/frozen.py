@@ -9,13 +9,14 @@ from accelerate.utils import release_memory
 
 from ser.config import Config
 from ser.config.experiment import has_solved_head
+from ser.config.explaining import plain_value
 from ser.data.inputs import Store
 from ser.models.base import FittedModel, SerModel
 from ser.models.registry import build_model, model_class
 from ser.runtime.device import make_accelerator
+from ser.runtime.errors import UserError
 from ser.runtime.progress import busy, say
 from ser.runtime.seeds import seed_of
-from ser.runtime.team import present_team
 from ser.train.experiment import Experiment
 from ser.train.loop import seed_everything
 from ser.train.part import Part, note_preparation
@@ -25,6 +26,35 @@ from ser.train.signals import Stopper
 def is_fitted_at_once(config: Config) -> bool:
     """Whether training is one step: kinds without epochs, and a frozen encoder whose head is solved on what never changes."""
     return not model_class(config.model.kind).by_epochs or (has_solved_head(config) and _what_changes_clips(config) is None)
+
+
+READ_BY_EPOCHS = ("mixup", "average", "label_smoothing", "focal_gamma", "sampler", "class_weights")
+"""Keys of the section train that change what a network learns in its epochs; a solved head reads the last of them, too."""
+PACE = (
+    *("epochs", "batch_size", "accumulation", "learning_rate", "head_learning_rate", "weight_decay", "warmup", "warmup_steps"),
+    *("schedule", "clip_norm", "early_stopping", "min_improvement"),
+)
+"""Keys of the section train that say how its epochs go. Presets (configs/gpu_12gb.yaml) set them for whatever they are laid over."""
+
+
+def check_train_keys(config: Config) -> str | None:
+    """Raise UserError for a key of READ_BY_EPOCHS that is set and that nothing reads, as the model is fitted in one go.
+
+    Returns a sentence on keys of PACE of which the same is true; None where there are none.
+    """
+    if not is_fitted_at_once(config):
+        return None
+    usual, solved = Config().train, config.model.kind == "encoder"
+    what = "a frozen encoder's head" if solved else f"model.kind {config.model.kind}"
+    for name in READ_BY_EPOCHS[: -1 if solved else None]:
+        value, default = (getattr(section, name) for section in (config.train, usual))
+        if value != default:
+            raise UserError(
+                f"train.{name}: given {plain_value(value)}, but {what} is fitted in one go, and nothing reads it: "
+                f"set it to {plain_value(default)}, or choose a model that is trained by epochs."
+            )
+    unread = [f"train.{name}" for name in PACE if getattr(config.train, name) != getattr(usual, name)]
+    return f"{what} is fitted in one go; not read: {', '.join(unread)}" if unread else None
 
 
 def fitted_model(run: Experiment, part: Part) -> FittedModel:
@@ -111,9 +141,7 @@ def why_every_epoch(config: Config, model: SerModel) -> str | None:
         return "model.mask_time_prob and model.mask_feature_prob hide other parts of a clip each time"
     if config.model.layer_weights:
         return "model.layer_weights hears all layers"
-    if not model.has_plain_layers:
-        return "this encoder's last layers can't go on from the others' outputs"
-    return "several processes share the clips" if present_team().size > 1 else None
+    return None if model.has_plain_layers else "this encoder's last layers can't go on from the others' outputs"
 
 
 def _what_changes_clips(config: Config) -> str | None:

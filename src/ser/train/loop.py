@@ -21,6 +21,7 @@ from ser.data.inputs import Store
 from ser.inference.forward import predict_probabilities
 from ser.models.base import SerModel
 from ser.runtime.device import make_accelerator
+from ser.runtime.errors import UserError
 from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
 from ser.runtime.team import ALONE, Team
@@ -168,6 +169,11 @@ class Trainer:
         if len(rows):
             stop_if_asked = lambda: self.stopping.stop_if_asked(self)  # noqa: E731
             probabilities = self.predict(self.data.store, rows, after_batch=stop_if_asked, model=self.judged)
+            if not np.isfinite(probabilities).all():
+                raise UserError(
+                    f"{self.title}: the network's answers to the validation part aren't finite in epoch {progress.epoch}. A lower "
+                    "--train.learning_rate may help, or --train.precision fp32; if it reads cached outputs, delete the cache (data.cache)."
+                )
             scores = quick_scores(self.data.labels[rows], probabilities)
         factor = rate_factor(max(0, progress.global_step - 1), self.total_steps, self.warmup, self.config.train.schedule)
         loss, accuracy = progress.loss_sum / progress.clips, progress.correct / progress.clips

@@ -22,6 +22,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
 
+import yaml
+
 import ser
 from ser.config import Config, load_config
 from ser.inference.full_fits import is_full_fit
@@ -38,10 +40,10 @@ _unfinished: list[Tracker] = []
 _said: set[str] = set()
 
 
-def open_tracker(config: Config, run_folder: str | Path, name: str, job_type: str, **more: Any) -> Tracker:
+def open_tracker(config: Config, run_folder: str | Path, name: str, job_type: str, shown: dict | None = None, **more: Any) -> Tracker:
     """A tracker for a fold (`name` fold_k, `job_type` fold), a whole run (summary) or a submission, grouped by the run folder's name.
 
-    more: what `tracking_summary` wants to know besides.
+    shown: what W&B shows as the config, where that isn't the run's. more: what `tracking_summary` wants to know besides.
     Never raises. It does nothing when tracking is disabled, or when its files can't be written (said once).
     """
     tracker, mode, folder = Tracker(name), _mode(config.tracking.mode), Path(run_folder)
@@ -54,7 +56,7 @@ def open_tracker(config: Config, run_folder: str | Path, name: str, job_type: st
             folder / "wandb" / "tracking" / f"{name}-{run_id}-{session}",
             asdict(config.tracking)
             | {"parent": os.getpid(), "mode": mode, "run_folder": str(folder), "group": group_of(folder), "name": name}
-            | {"job_type": job_type, "id": run_id, "session": session, "config": asdict(config)}
+            | {"job_type": job_type, "id": run_id, "session": session, "config": shown or asdict(config)}
             | more,
         )
     except Exception as error:
@@ -157,13 +159,20 @@ def track_submission(path: str | Path, run_folders: Sequence[str | Path], summar
         tracked = (folder for folder in map(Path, run_folders) if (folder / "config.yaml").is_file() and _is_tracked(folder))
         if first := next(tracked, None):
             made_of = [own for folder in run_folders for own in seed_folders(folder) or [folder] if not is_full_fit(own)]
-            given = {"submission": str(path), "runs": list(map(str, made_of))}
+            given = {"submission": str(path), "runs": list(map(str, made_of)), "shown": {"members": _members(run_folders)}}
             tracker = open_tracker(load_config(first / "config.yaml"), first, Path(path).stem, "submission", **given)
             tracker.finish(summary)
             _say_once(f"the submission's record goes with {first}.")
             _unfinished[:] = [other for other in _unfinished if other is not tracker]  # it ends by itself: nobody waits for it
     except Exception as error:
         _say_once(f"the submission is not tracked ({error}).")
+
+
+def _members(run_folders: Sequence[str | Path]) -> dict[str, dict | None]:
+    """The config of each run that went into a submission, as its file has it, by the run's folder."""
+    made_of = [own for folder in map(Path, run_folders) for own in seed_folders(folder) or [folder]]
+    files = {own: (own.parent if is_full_fit(own) else own) / "config.yaml" for own in made_of}
+    return {str(own): yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None for own, file in files.items()}
 
 
 def _is_tracked(run_folder: Path) -> bool:

@@ -21,6 +21,7 @@ from ser.scoring.spread import describe_spread
 from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import Experiment, open_experiment
 from ser.train.fold import is_finished, train_fold, train_part
+from ser.train.frozen import check_train_keys
 from ser.train.part import full_part, is_whole
 from ser.train.seed_configs import configs_of_seeds, write_group
 from ser.train.side_by_side import train_side_by_side
@@ -35,6 +36,8 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
     ended it early.
     """
     check_multi_label(config)
+    if unread := check_train_keys(config):
+        print(unread)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")

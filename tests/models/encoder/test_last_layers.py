@@ -1,11 +1,15 @@
 """The layers below the trained ones run once per clip, and training on their outputs is training on the clips."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from soak import compare
 
 from checkpoints import LABELS, logits, make_checkpoint, waves
@@ -18,7 +22,7 @@ from ser.models.encoder.frozen_outputs import LastLayers
 from ser.models.encoder.solving import outputs_of
 from ser.models.registry import build_model
 from ser.runtime.device import make_accelerator
-from ser.runtime.errors import Interrupted
+from ser.runtime.errors import Interrupted, UserError
 from ser.train import frozen
 from ser.train.experiment import open_experiment
 from ser.train.fold import train_fold
@@ -105,7 +109,8 @@ def test_a_fold_learns_the_same_from_what_is_kept_as_from_the_clips(data, checkp
 
 
 def test_a_fold_stopped_amid_an_epoch_ends_byte_identical(data, checkpoint, tmp_path, monkeypatch):
-    whole, pieces = (config_of(tmp_path / name, data, checkpoint) for name in ("whole", "pieces"))
+    own = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    whole, pieces = (config_of(tmp_path / name, data, own) for name in ("whole", "pieces"))
     train_fold(open_experiment(whole), 0, Stopper())
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         steps, forward = [], LastLayers.forward
@@ -118,8 +123,34 @@ def test_a_fold_stopped_amid_an_epoch_ends_byte_identical(data, checkpoint, tmp_
 
         patch.setattr(LastLayers, "forward", until_the_second_step)
         train_fold(open_experiment(pieces), 0, Stopper())
+    weights = own / "model.safetensors"
+    known = weights.read_bytes()
+    weights.write_bytes((make_checkpoint(tmp_path / "other", "whisper", seed=1) / "model.safetensors").read_bytes())
+    with pytest.raises(UserError, match="another state of: the encoder's frozen layers"):
+        train_fold(open_experiment(pieces), 0, Stopper())
+    weights.write_bytes(known)
     train_fold(open_experiment(pieces), 0, Stopper())
     assert compare(tmp_path / "whole", tmp_path / "pieces") == []
+
+
+def test_kept_frames_that_are_gone_or_no_numbers_end_in_a_message(data, checkpoint, tmp_path):
+    config = config_of(tmp_path / "nan", data, checkpoint)
+    run = open_experiment(config)
+    train_fold(run, 0, Stopper())
+    judged = run.train_store.report["audio_hash"][np.flatnonzero(run.folds == 0)[0]]
+    for path in Path(config.data.cache).rglob("encoder-outputs-*/*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        save_file({key: array * (np.nan if judged in key else 1) for key, array in arrays.items()}, path)
+    shutil.rmtree(run.folder / "fold_0")
+    with pytest.raises(UserError, match="aren't finite in epoch 1"):
+        train_fold(open_experiment(config), 0, Stopper())
+
+    model = build_model(config.model, LABELS, 4.0)
+    outputs = outputs_of(model, run.train_store, tmp_path / "gone", make_accelerator("fp32"), "clips", lambda: None)
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(UserError, match="computes it again"):
+        outputs[0]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from sklearn.metrics import confusion_matrix
 
-from browser import CHROMIUM
+from browser import CHROMIUM, Tab, until
 from ser.config import load_config
 from ser.data.store import ClipStore
 from ser.data.tables import read_dataset
@@ -141,6 +141,23 @@ def test_a_browser_opens_the_page_without_an_error_and_draws_every_card(page, tm
     assert not re.findall(r"CONSOLE.*", done.stderr)
     assert len(re.findall(r'<article class="card"', done.stdout)) == min(12, len(surest_mistakes(judged_clips()))) + 12
     assert len(re.findall(r"<audio [^>]*src=\"data:audio", done.stdout)) >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1180])
+def test_charts_can_be_read_on_a_phone_and_on_a_screen(page, tmp_path, width):
+    """Their letters have 11 pixels at least, and the page itself doesn't scroll sideways."""
+    letters = (
+        "Array.from(document.querySelectorAll('svg text'), text => parseFloat(getComputedStyle(text).fontSize) "
+        "* text.ownerSVGElement.getBoundingClientRect().width / text.ownerSVGElement.viewBox.baseVal.width)"
+    )
+    with Tab(tmp_path) as tab:
+        tab.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
+        tab.call("Page.navigate", url=page[1].as_uri())
+        until(lambda: tab.value("document.readyState") == "complete" and tab.value(letters), "no chart")
+        assert min(tab.value(letters)) >= 11
+        assert tab.value("document.documentElement.scrollWidth") <= width
 
 
 def test_other_clips_under_the_same_ids_are_not_taken_for_those_of_a_run(tmp_path, capsys):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from ser.data.batches import prediction_batches
@@ -27,11 +29,13 @@ from ser.models.encoder.freezing import final_norm, transformer
 from ser.models.encoder.heads import PooledHead
 from ser.models.encoder.lora import without_adapters
 from ser.models.encoder.states import hidden_states, last_state
+from ser.runtime.errors import UserError
 from ser.runtime.files import locked
 from ser.runtime.progress import ProgressBar
 
 FORMAT = 2  # raise it when what is kept of a clip changes
 GPU_BATCH = 16
+WAIT_SECONDS = 0.2  # between two looks whether another process is done
 _OF_THE_HEAD = ("id2label", "label2id", "problem_type", "classifier_proj_size", "use_weighted_layer_sum")
 _NO_MATTER = ("_name_or_path", "transformers_version", *_OF_THE_HEAD)
 
@@ -49,7 +53,11 @@ class OutputStore:
     def rows(self, rows: np.ndarray) -> np.ndarray:
         """Outputs of pooling heads, (clips, layers, size)."""
         hashes = [self.hashes[row] for row in rows]
-        clips = read_clips({each: self.files[each] for each in hashes})
+        try:
+            clips = read_clips({each: self.files[each] for each in hashes})
+        except (OSError, SafetensorError):
+            folder = self.files[hashes[0]].parent
+            raise UserError(f"{folder}: what was kept of the clips is gone or damaged. The same command computes it again.") from None
         return np.stack([clips[each]["outputs"] for each in hashes]).astype(np.float32, copy=False)
 
 
@@ -96,6 +104,7 @@ class LastLayers(SerModel):
         """first: the lowest layer that is trained, 0 being the encoder's lowest. The encoder's layers have to be plain ones."""
         super().__init__("last_layers", model.label_names, model.max_seconds, exact_length=False)
         self.frontend, self.config = OutputFrontend(), model.encoder.config
+        self.rests_on = {"the encoder's frozen layers": _hash_weights(model.encoder)}
         self.layers, self.norm, self.head = transformer(model.encoder).layers[first:], final_norm(model.encoder), model.head
 
     def forward(self, outputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -124,7 +133,7 @@ def cached_outputs(
     """The encoder's outputs of the given (usable) rows; what isn't in the folder (of `outputs_folder`) yet is computed.
 
     below: the layer (0 is the lowest) whose input is kept instead, frame by frame. after_file: called whenever some more of it is on
-    disk; may raise to leave the rest for the next time.
+    disk, and while another process is at the rest; may raise to leave it for the next time.
     """
     hashes = store.report["audio_hash"].to_numpy()
     files = find_clips(folder, hashes[rows].tolist())
@@ -134,28 +143,30 @@ def cached_outputs(
         by_length = np.array(sorted(missing.values(), key=lambda row: (store.frames[row], hashes[row])))
         parts = [by_length[start : start + CLIPS_PER_FILE] for start in range(0, len(by_length), CLIPS_PER_FILE)]
         with ProgressBar(total=len(missing), what=f"encoder outputs of {title}") as bar:
-            for wait in (False, True):  # what the process of another fold is at is left to it, unless it ends before it is done
+            while parts:
                 left = []
                 for part in parts:
-                    with _claimed(folder, hashes[part], wait) as state:
+                    with _claimed(folder, hashes[part]) as state:
                         if state == "mine":
                             write_clips(folder, compute_outputs(model, store, part, accelerator, below))
-                    if state == "taken":
+                    if state == "taken":  # left to the process of another fold, unless that ends before it is done
                         left.append(part)
-                        continue
-                    bar.update(len(part))
+                    else:
+                        bar.update(len(part))
                     after_file()
+                if len(left) == len(parts):
+                    time.sleep(WAIT_SECONDS)
                 parts = left
         files |= find_clips(folder, missing)
     return OutputStore(store, files)
 
 
 @contextmanager
-def _claimed(folder: Path, hashes: Sequence[str], wait: bool) -> Iterator[Literal["mine", "taken", "there"]]:
+def _claimed(folder: Path, hashes: Sequence[str]) -> Iterator[Literal["mine", "taken", "there"]]:
     """Whether the file of these clips is this process's to make, another one is at it, or it is there."""
     path = file_of(folder, hashes)
     lock = path.with_suffix(".lock")
-    with locked(lock, wait) as held:
+    with locked(lock, wait=False) as held:
         try:
             yield "taken" if not held else "there" if path.exists() else "mine"
         finally:
@@ -215,7 +226,11 @@ def hash_encoder(encoder: PreTrainedModel, settings: dict, accelerator: Accelera
         "computed": [accelerator.device.type, accelerator.mixed_precision],
         "config": {key: value for key, value in encoder.config.to_dict().items() if key not in _NO_MATTER},
     }
-    hashed = hashlib.blake2b(json.dumps(settings | computed, sort_keys=True, default=str).encode(), digest_size=8)
+    return _hash_weights(encoder, json.dumps(settings | computed, sort_keys=True, default=str).encode())
+
+
+def _hash_weights(encoder: PreTrainedModel, besides: bytes = b"") -> str:
+    hashed = hashlib.blake2b(besides, digest_size=8)
     for name, tensor in sorted(encoder.state_dict().items()):
         hashed.update(name.encode())
         hashed.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
