@@ -41,11 +41,12 @@ def main(argv: list[str]) -> None:
         print(f"the mean of {len(run.folds)} folds: {_told(mean, result['temperature_of_the_mean'])}")
     else:
         print(f"the mean of {len(run.folds)} folds: temperature {result['temperature_of_the_mean']:.3f}, {mean['how']}")
-    left = (run.folder / FILE).exists()
-    print(
-        f"made {run.folder}/"
-        + (f"{FILE} and calibration.png: prediction uses it from now on" if left else "calibration.png: nothing is scaled")
-    )
+    scaled = {"single folds": result["temperature"], "the mean of the folds": result["temperature_of_the_mean"]}
+    used = " and ".join(name for name, temperature in scaled.items() if temperature != 1.0)
+    if (run.folder / FILE).exists() and used:
+        print(f"made {run.folder}/{FILE} and calibration.png: prediction by {used} uses it from now on")
+    else:
+        print(f"made {run.folder}/calibration.png: nothing is scaled")
 
 
 def calibrate(run: Run, labelled: Dataset | None = None, config: Config | None = None) -> dict:

@@ -196,6 +196,8 @@ def test_ready_list_names_specs_candidates_and_known_words_are_allowed(tmp_path)
         read_candidates([words[0], words[0]])
     with pytest.raises(UserError, match="candidate 'svm'"):
         read_candidates(["svm"])
+    with pytest.raises(UserError, match="no such run folder"):
+        read_candidates([f"run:{tmp_path / 'd'}"])
 
 
 def test_speechbrain_weights_give_what_the_recipe_computes_and_pickles_are_refused(tmp_path):

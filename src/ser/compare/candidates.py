@@ -49,6 +49,9 @@ def read_candidates(words: list[str]) -> list[Candidate]:
     known = {candidate.name: candidate for candidate in ready_list()}
     candidates = _told_apart([known[word] if word in known else _from_word(word, known) for word in words])
     names = [candidate.name for candidate in candidates]
+    for candidate in candidates:
+        if candidate.kind == "run" and not Path(candidate.place).is_dir():
+            raise UserError(f"run:{candidate.place}: no such run folder; allowed is one that training made, e.g. run:outputs/X.")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"candidates named twice: {shown(repeated)}.")
     return candidates

@@ -178,6 +178,8 @@ def _warnings(members: Members, record: dict) -> list[str]:
                 f"{run.folder}, missing folds: {', '.join(map(str, run.missing_folds))}. Its test probabilities are the mean of the "
                 f"{len(run.folds)} that are finished."
             )
+        if run.text_leak:
+            found.append(f"{run.folder}: {run.text_leak}")
     if members.full_fits:
         found.append(
             f"{len(members.full_fits)} of {len(members.test)} members were trained on all clips: they predict the test clips, and no score "

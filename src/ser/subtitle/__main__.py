@@ -131,6 +131,8 @@ def _check(arguments) -> None:
         raise UserError("--transcript and --stt were both given; give the transcript, or the model that makes one.")
     if not Path(arguments.file).is_file():
         raise UserError(f"{arguments.file}: no such file.")
+    if arguments.transcript and not Path(arguments.transcript).is_file():
+        raise UserError(f"--transcript: {arguments.transcript}: no such file.")
     written = [Path(arguments.output) / f"{Path(arguments.file).stem}.{suffix}" for suffix in WRITTEN]
     for given in map(Path, filter(None, (arguments.file, arguments.transcript))):
         if given.exists() and any(path.exists() and path.samefile(given) for path in written):

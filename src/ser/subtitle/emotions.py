@@ -128,6 +128,8 @@ def check_model(model: str | Path) -> None:
 
 def _as_loud_as(wanted: float | None, clips: FilmClips, level: float | None) -> FilmClips:
     """The clips, whose speech has this level, at the level wanted, in dB; as they are where one of them isn't known."""
+    if wanted is None and level is not None:
+        say(f"how loud the training clips were isn't known of this model: the film is heard as it is, its speech at {level:.1f} dB")
     if wanted is None or level is None:
         return clips
     gain = round(wanted - level, 1)
