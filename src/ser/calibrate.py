@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         print(f"the mean of {len(run.folds)} folds: temperature {result['temperature_of_the_mean']:.3f}, {mean['how']}")
     scaled = {"single folds": result["temperature"], "the mean of the folds": result["temperature_of_the_mean"]}
     used = " and ".join(name for name, temperature in scaled.items() if temperature != 1.0)
-    if (run.folder / FILE).exists() and used:
+    if used:  # else `_leave` has left no file
         print(f"made {run.folder}/{FILE} and calibration.png: prediction by {used} uses it from now on")
     else:
         print(f"made {run.folder}/calibration.png: nothing is scaled")
