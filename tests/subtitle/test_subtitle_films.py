@@ -331,6 +331,13 @@ def test_a_wrong_command_is_told_in_one_line(film, network, tmp_path, more, told
     assert told in capsys.readouterr().err
 
 
+def test_a_speech_model_that_is_nowhere_is_told_before_the_film_is_decoded(film, network, tmp_path):
+    pytest.importorskip("faster_whisper")
+    with pytest.raises(UserError, match="given 'large-v4'.*large-v3"):
+        run(film[0], tmp_path, tmp_path / "cache", "--model", str(network), "--stt", "large-v4")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_the_transcript_given_is_never_overwritten(film, network, tmp_path):
     path, _, _ = film
     with pytest.raises(UserError, match=r"film\.srt would be overwritten"):

@@ -141,6 +141,14 @@ def _check(arguments) -> None:
         from ser.subtitle.ffmpeg import check_ffmpeg
 
         check_ffmpeg()
+    if not arguments.transcript:
+        from ser.transcripts.voice_activity import check_installed
+
+        check_installed()
+    if arguments.stt:
+        from ser.transcripts.whisper_folder import whisper_folder
+
+        whisper_folder(arguments.stt)
     from ser.subtitle.emotions import check_model
 
     check_model(arguments.model)
