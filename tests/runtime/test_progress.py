@@ -97,9 +97,9 @@ TOGETHER = """
 import time
 from ser.runtime import progress
 from ser.runtime.errors import run_command
-progress.LINE_SECONDS, progress.COMMANDS_TURN = 0.5, 1.6
+progress.LINE_SECONDS, progress.WITHOUT_STEPS_TURN, progress.COMMANDS_TURN = 0.5, 1.4, 1.6
 def main(words):
-    with progress.ProgressBar(what="early", total=9, delay=0.05):
+    with progress.busy("solving"), progress.ProgressBar(what="early", total=9, delay=0.05):
         time.sleep(0.6)
     time.sleep(0.1)
     with progress.ProgressBar(what="late", total=9, delay=0.05):

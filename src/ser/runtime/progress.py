@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 LINE_SECONDS = 25.0
 """Between two lines, so that with a busy machine there is one every 30 s."""
-COMMANDS_TURN = 1.12
-"""A command's own line waits so much longer than a bar's, which says more."""
+WITHOUT_STEPS_TURN, COMMANDS_TURN = 1.06, 1.12
+"""So much longer a bar without steps and a command wait with their line, as one that counts says more."""
 LINE = "{desc}: {n_fmt} of {total_fmt} {things} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
 LINE_WITHOUT_END = "{desc}: {n_fmt} {things}, {rate_fmt}, {elapsed} gone{postfix}"
 LINE_WITHOUT_STEPS = "{desc}: {elapsed} gone"
@@ -64,21 +64,27 @@ class ProgressBar(tqdm):
             threading.Thread(target=self._write_lines, daemon=True).start()
 
     def _write_lines(self) -> None:
-        began, spoke = time.monotonic(), False
-        while not self._closed.wait(self._interval if spoke else self._until_first_line(began)):
-            if not spoke and self._until_first_line(began) > 0:
+        since, first = time.monotonic(), True
+        while not self._closed.wait(self._until_line(since, first)):
+            if self._until_line(since, first) > 0:
                 continue  # another line has come in between
-            spoke = True
+            since, first = time.monotonic(), False
             form = LINE if self.total else LINE_WITHOUT_END  # a film's length is known when it has been opened
             things = self.unit if self.unit == "s" else f"{self.unit}s"
             self.bar_format = form.replace("{things}", things) if self.unit else LINE_WITHOUT_STEPS
             self.refresh()
 
-    def _until_first_line(self, began: float) -> float:
-        """Seconds until a bar that began then has a line: it takes the turn of its command's own line, unless it is too young."""
-        due, last = began + self._interval, _Lines.last
+    def _until_line(self, since: float, first: bool) -> float:
+        """Seconds until the line that comes next, after the one then or (first) after the beginning.
+
+        A young bar takes the turn of its command's own line; one without steps has a line where no other has.
+        """
+        due, last = since + self._interval, _Lines.last
         if self._as_lines and last is not None:
-            due = min(due, max(began + self._delay, last + LINE_SECONDS))
+            if not self.unit:
+                due = max(since + self._delay, last + LINE_SECONDS * WITHOUT_STEPS_TURN)
+            elif first:
+                due = min(due, max(since + self._delay, last + LINE_SECONDS))
         return due - time.monotonic()
 
 
