@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from runs import LABELS, damage_column, edit_csv, edit_json, make_run
+from ser.inference.run_files import IN_ONE_GO
 from ser.inference.runs import read_run
 from ser.report.fold_report import fold_report
 from ser.report.pictures import plot_confusion, plot_history
@@ -130,6 +131,16 @@ def test_fold_report_shows_scores_and_every_label(run):
     assert text.startswith("fold 2: best epoch 3 of 3")
     for name in (*LABELS, "majority", "macro-F1", "recall", "n 20"):
         assert name in text
+
+
+def test_a_model_fitted_in_one_go_has_no_epochs(run):
+    for fold in range(3):
+        edit_json(run / f"fold_{fold}" / "metrics.json", epoch=1, epoch_chosen_by=IN_ONE_GO)
+    assert fold_report(run / "fold_2").startswith("fold 2: fitted in one go, split")
+    report = run_report(run)
+    assert "epoch" not in report["folds"][0]
+    text = (run / "report.md").read_text(encoding="utf-8")
+    assert "Each model was fitted in one go" in text and "epoch |" not in text
 
 
 def png_size(path):

@@ -12,7 +12,9 @@ import pandas as pd
 from ser.data.duplicates import KINDS, Finding, find_duplicates
 from ser.data.tables import Table
 from ser.data.votes import describe_votes, told_votes
+from ser.inference.run_files import is_fitted_in_one_go
 from ser.inference.runs import Run, read_run
+from ser.report.fold_report import fold_rows
 from ser.report.multi_label_report import multi_label_report
 from ser.report.page.judged import NOTHING_KNOWN, ClipFacts
 from ser.report.page.run_page import write_run_page
@@ -44,10 +46,7 @@ def run_report(run_folder: str | Path, facts: ClipFacts = NOTHING_KNOWN) -> dict
     report = {
         **about,
         "oof": result,
-        "folds": [
-            {"fold": fold, "epoch": run.metrics[fold]["epoch"]} | {key: run.metrics[fold]["scores"][key] for key in FOLD_COLUMNS}
-            for fold in run.folds
-        ],
+        "folds": fold_rows(run, FOLD_COLUMNS),
         "classes": per_class(run.labels, run.oof, run.label_names).to_dict("records"),
         "votes": None if run.votes is None else told_votes(*run.votes, len(run.unclear)),
         "warnings": about["warnings"] + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
@@ -72,6 +71,7 @@ def _about(run: Run, histories: Mapping[int, pd.DataFrame]) -> dict:
         "test_clips": len(run.test_ids),
         "test_prior": list(run.test_prior),
         "speakers": len(set(run.speakers)) if run.speakers else None,
+        "in_one_go": all(is_fitted_in_one_go(run.metrics[fold]) for fold in run.folds),
         "epoch_chosen": any(len(history) > 1 for history in histories.values()),
         "caveats": run.metrics[run.folds[0]].get("caveats", []) + _about_transcripts(run),
         "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
@@ -132,7 +132,8 @@ def _caveats(report: dict) -> list[str]:
         f"Split: {report['split']}.",
         "Each training clip is predicted by the one fold that hasn't trained on it."
         + " The epoch of a fold was chosen on the same validation part, so fold and out-of-fold scores are slightly optimistic."
-        * report["epoch_chosen"],
+        * report["epoch_chosen"]
+        + " Each model was fitted in one go: there are no epochs to choose from." * report["in_one_go"],
         *report["caveats"],
     ]
     if report["speakers"] is None:
