@@ -240,3 +240,13 @@ def test_run_folder_that_does_not_hold_together_is_refused(run, damage, says):
     damage(run)
     with pytest.raises(UserError, match=says):
         read_run(run)
+
+
+@pytest.mark.parametrize(("takes", "heard", "other"), [("audio", "voice", "writer"), ("text", "writer", "voice")])
+def test_those_on_both_sides_are_voices_or_of_texts_writers(tmp_path, takes, heard, other):
+    for speakers in (0, 4):
+        run = make_run(tmp_path / f"{speakers}", speakers=speakers)
+        edit_json(run / "data.json", input=takes)
+        run_report(run)
+        notes = (run / "report.md").read_text(encoding="utf-8").split("## How to read")[1].split("## Folds")[0]
+        assert heard in notes and other not in notes, notes

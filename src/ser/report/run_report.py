@@ -64,6 +64,7 @@ def _about(run: Run, histories: Mapping[int, pd.DataFrame]) -> dict:
     leaks = _leaks(run)
     return {
         "run": run.folder.name,
+        "input": run.input,
         "split": run.split,
         "fingerprint": run.fingerprint,
         "dropped": list(run.dropped),
@@ -136,17 +137,7 @@ def _caveats(report: dict) -> list[str]:
         + " Each model was fitted in one go: there are no epochs to choose from." * report["in_one_go"],
         *report["caveats"],
     ]
-    if report["speakers"] is None:
-        lines.append(
-            "There is no speaker column: a speaker-disjoint split can't be made from the competition's CSV, and clips of one voice are "
-            "probably on both sides. Expect less on new voices. Give a CSV `id,speaker` (--data.speakers) to split by speaker."
-        )
-    elif shared := sum(leak["kind"] == "speaker_across_folds" for leak in report["leaks"]):
-        lines.append(
-            f"{shared} of {report['speakers']} speakers are in more than one fold: the score is for known voices. Expect less on new ones."
-        )
-    else:
-        lines.append(f"None of the {report['speakers']} speakers is in more than one fold: the score is for voices the model hasn't heard.")
+    lines.append(_about_speakers(report))
     if "oof" in report:
         lines.append(
             f"In brackets: {describe_interval(report['oof'])}. majority is the accuracy of always giving the commonest label; macro-F1 is "
@@ -159,6 +150,27 @@ def _caveats(report: dict) -> list[str]:
     lines.append(f"Test clips that couldn't be read and were given the prior: {len(prior)} of {report['test_clips']}{_statuses(prior)}.")
     lines += [f"Longer than data.max_seconds, and cut: {number} {part} clips." for part, number in report["cut"].items() if number]
     return lines
+
+
+def _about_speakers(report: dict) -> str:
+    """Whether the score is for voices that the model has heard, or for writers that it has read."""
+    known, shared = report["speakers"], sum(leak["kind"] == "speaker_across_folds" for leak in report["leaks"])
+    reads = report["input"] == "text"
+    if known is None and reads:
+        return (
+            "Who wrote which text isn't known: texts of one writer may be on both sides. Expect less on new writers. Give a CSV "
+            "`id,speaker` (--data.speakers) to split by writer."
+        )
+    if known is None:
+        return (
+            "There is no speaker column: a speaker-disjoint split can't be made from the competition's CSV, and clips of one voice are "
+            "probably on both sides. Expect less on new voices. Give a CSV `id,speaker` (--data.speakers) to split by speaker."
+        )
+    who, new = ("writers", "writers the model hasn't read") if reads else ("speakers", "voices the model hasn't heard")
+    if shared:
+        met = "writers" if reads else "voices"
+        return f"{shared} of {known} {who} are in more than one fold: the score is for known {met}. Expect less on new ones."
+    return f"None of the {known} {who} is in more than one fold: the score is for {new}."
 
 
 def _statuses(clips: Sequence[dict]) -> str:
