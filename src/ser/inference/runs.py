@@ -72,14 +72,7 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False, multi_label:
     match, probabilities aren't probabilities, or folds are unfinished (unless allowed; at least one must be finished).
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such run folder. A run is what `python -m ser.train` writes, e.g. outputs/wav2vec2_base.")
-    if not (folder / "data.json").is_file() and (seeds := sorted(folder.glob("seed_*"))):
-        raise UserError(f"{folder} holds runs of several seeds; here one is needed, e.g. {seeds[0]}.")
-    if folder.resolve().name == FULL_FIT:
-        raise UserError(f"{folder} was trained on all clips and has no out-of-fold predictions, which are needed here. Name its run.")
-    if not (folder / "data.json").is_file() and (whole := run_folder_of(folder)):
-        raise UserError(f"{folder} is a part of a run; here the run is needed, with all its folds: {_as_given(whole, folder)}.")
+    _check_is_run(folder)
     data, train, labels = read_data(folder / "data.json")
     several = labels.ndim == 2
     if several and not multi_label:
@@ -132,6 +125,18 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False, multi_label:
         votes=None,
     )
     return _judged_by_majorities(run, train) if "votes" in train[0] else run
+
+
+def _check_is_run(folder: Path) -> None:
+    """Raise UserError for what is no run but near one: several of them, a part of one, or the model of all clips."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder. A run is what `python -m ser.train` writes, e.g. outputs/wav2vec2_base.")
+    if not (folder / "data.json").is_file() and (seeds := sorted(folder.glob("seed_*"))):
+        raise UserError(f"{folder} holds runs of several seeds; here one is needed, e.g. {seeds[0]}.")
+    if folder.resolve().name == FULL_FIT:
+        raise UserError(f"{folder} was trained on all clips and has no out-of-fold predictions, which are needed here. Name its run.")
+    if not (folder / "data.json").is_file() and (whole := run_folder_of(folder)):
+        raise UserError(f"{folder} is a part of a run; here the run is needed, with all its folds: {_as_given(whole, folder)}.")
 
 
 def _as_given(run: Path, part: Path) -> Path:
