@@ -69,6 +69,13 @@ def test_labelled_clips_give_the_mean_of_folds_its_temperature_and_training_clip
         wanted = 1.0
     assert result.get("temperature_of_the_mean", 1.0) == pytest.approx(wanted, rel=1e-3)
     np.testing.assert_allclose(served, scaled(plain, wanted), atol=1e-5)
-    with pytest.raises(UserError, match="0 usable clips that no fold has trained on, and 24 others"):
-        data = DataConfig(root=str(place / "demo"), cache=cache)
+
+
+def test_too_few_new_clips_are_refused_before_any_is_heard_and_a_fold_is_told_its_run(place, run, monkeypatch):
+    data = DataConfig(root=str(place / "demo"), cache=str(place / "cache"))
+    monkeypatch.setattr("ser.evaluate.evaluation.evaluate", None)
+    with pytest.raises(UserError, match="0 clips that no fold has trained on, and 24 others; at least 50 are needed"):
         calibrate.calibrate(read_run(run), read_dataset(data), Config(data=data))
+    assert not (run / "calibration.json").exists()
+    with pytest.raises(UserError, match=f"fold_0 is a part of a run; here the run is needed, with all its folds: {run}"):
+        calibrate.main([str(run / "fold_0")])

@@ -18,7 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from ser.config import Config, build_parser, key_words, parse
+from ser.data.hashes import hash_files
 from ser.data.tables import Dataset, read_dataset
+from ser.data.utterance import text_hash, tidy
 from ser.inference.runs import Run, read_probabilities, read_run
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_json
@@ -56,7 +58,9 @@ def calibrate(run: Run, labelled: Dataset | None = None, config: Config | None =
     after scaling couldn't be honest, and for too few labelled clips.
     """
     if len(run.folds) < 2:
-        raise UserError(f"{run.folder} has one fold; at least two are needed.")
+        raise UserError(f"{run.folder} has one fold; at least two are needed. Train it with more: --cv.n 5.")
+    if labelled is not None:
+        check_enough(run, labelled, config or Config())
     figures = gain(run.labels, run.oof, run.fold_of)
     result = {
         "temperature": fit_temperature(run.labels, run.oof) if figures["gains"] else 1.0,
@@ -77,6 +81,32 @@ def calibrate(run: Run, labelled: Dataset | None = None, config: Config | None =
 
     plot_reliability(panels, run.folder / "calibration.png", f"{run.folder.name}: out-of-fold confidence")
     return result | {"temperature_of_the_mean": mean}
+
+
+def check_enough(run: Run, labelled: Dataset, config: Config) -> None:
+    """Raise UserError where already the files (or texts) tell that too few labelled clips are new, before any model hears one.
+
+    Files are told apart by their bytes; what turns out to be unusable, or the same sound in another file, is found later.
+    """
+    table = labelled.train
+    if not (table.texts if run.input == "text" else table.paths):
+        return  # evaluation says what is lacking
+    if run.input == "text":
+        hashes = [text_hash(text) for text in map(tidy, table.texts) if text]
+    else:
+        hashes = hash_files(table.paths, config.data.cache, "labelled clips")
+    trained = set(run.file_hashes) - {""}
+    new = sum(not isinstance(own, OSError) and own not in trained for own in hashes)
+    if new < FEWEST_CLIPS:
+        raise too_few(labelled, new, len(table) - new)
+
+
+def too_few(labelled: Dataset, new: int, others: int, usable: str = "") -> UserError:
+    """What is said where clips don't suffice for a temperature."""
+    return UserError(
+        f"--data.root: {labelled.root} has {new} {usable}clips that no fold has trained on, and {others} others; at least {FEWEST_CLIPS} "
+        "are needed. Give more, or leave --data.root out: the mean's temperature then follows from the run's test clips, if it has some."
+    )
 
 
 def _mean_of_folds(run: Run) -> tuple[float, dict]:
@@ -100,10 +130,7 @@ def _on_labelled(run: Run, labelled: Dataset, config: Config) -> tuple[float, di
     found = evaluate(run.folder, labelled, config.data)
     new = np.flatnonzero(~found.seen)
     if len(new) < FEWEST_CLIPS:
-        raise UserError(
-            f"--data.root: {labelled.root} has {len(new)} usable clips that no fold has trained on, and {int(found.seen.sum())} "
-            f"others; at least {FEWEST_CLIPS} are needed."
-        )
+        raise too_few(labelled, len(new), int(found.seen.sum()), "usable ")
     labels, probabilities, speakers = found.labels[new], found.probabilities[new], None
     if labelled.train.speakers is not None:
         of_clip = dict(zip(labelled.train.ids, labelled.train.speakers, strict=True))

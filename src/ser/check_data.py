@@ -19,6 +19,7 @@ from ser.audio import STATUSES, UNUSABLE
 from ser.config import build_parser, output_file, parse
 from ser.data.csv_input import shown
 from ser.data.duplicates import describe_duplicates, find_duplicates
+from ser.data.label_matrix import describe_absent
 from ser.data.store import ClipStore
 from ser.data.tables import Dataset, read_dataset
 from ser.report.tables import text_table, without_formulas
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
     output = output_file(given.output, ".csv") if given.output else None
     dataset = read_dataset(config.data, need_labels=False)
     report = check(dataset, config.data)
-    print(describe(report, dataset))
+    print(describe(report, dataset, config.data.labels))
     if output:
         write_csv(output, without_formulas(report))
     bad = int(report["status"].isin(UNUSABLE).sum())
@@ -78,14 +79,20 @@ def check(dataset: Dataset, config) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def describe(report: pd.DataFrame, dataset: Dataset) -> str:
-    """The summary: files by status and part, lengths, rates, unusable files by name, duplicates."""
+def describe(report: pd.DataFrame, dataset: Dataset, wanted: str = "auto") -> str:
+    """The summary: files by status and part, lengths, rates, unusable files by name, labels without a clip, duplicates.
+
+    wanted: `data.labels`.
+    """
     sections = [_statuses(report), _lengths(report), _sources(report)]
     bad = report[report["status"].isin(UNUSABLE)]
     if len(bad):
         lines = [f"  {_one_line(row.path)}: {row.status}, {row.detail}" for row in bad.head(LISTED).itertuples()]
         lines += [f"  and {len(bad) - LISTED} more"] if len(bad) > LISTED else []
         sections.append("unusable files:\n" + "\n".join(lines))
+    labels = None if dataset.train is None else dataset.train.labels
+    if labels is not None and (absent := describe_absent(labels, dataset.label_names, wanted)):
+        sections.append(f"warning: {absent}")
     hashes = {name: part["audio_hash"].tolist() for name, part in report.groupby("part")}
     findings = find_duplicates(
         dataset.train, hashes.get("train", []), None, dataset.test, hashes.get("test", []), label_names=dataset.label_names

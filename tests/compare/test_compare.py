@@ -12,8 +12,9 @@ from checkpoints import CHECKPOINTS, make_checkpoint
 from ser.compare import __main__ as compare
 from ser.compare.adapters import open_candidate
 from ser.compare.candidates import Candidate, read_candidates, ready_list
+from ser.compare.judging import Judged
 from ser.compare.labelled import read_labelled
-from ser.compare.rules import TARGET, TIERS, judge_classes, judge_license, mapped, tier
+from ser.compare.rules import TARGET, TIERS, Verdict, judge_classes, judge_license, mapped, tier
 from ser.compare.scoring import score
 from ser.compare.speechbrain import open_speechbrain
 from ser.config import DataConfig
@@ -184,6 +185,14 @@ def test_tier_follows_from_the_rules():
     assert tier([judge_license(research, "commercial")], True, RAVDESS) == TIERS[4]
 
 
+def test_what_is_printed_of_a_candidate_says_why_it_is_no_first_choice():
+    failed, unknown = Verdict("licence", False, "research only"), Verdict("language", None, "language not known")
+    candidate = Candidate("one", "transformers")
+    assert Judged(candidate, RAVDESS, (failed, unknown), None, "", TIERS[4]).told == "rejected (licence: research only)"
+    assert Judged(candidate, RAVDESS, (unknown,), {}, "", TIERS[2]).told == f"{TIERS[2]} (language: language not known)"
+    assert Judged(candidate, RAVDESS, (Verdict("memory", True, "1 MB"),), {}, "", TIERS[1]).told == TIERS[1]
+
+
 def test_ready_list_names_specs_candidates_and_known_words_are_allowed(tmp_path):
     names = [candidate.name for candidate in ready_list()]
     assert len(names) == len(set(names)) >= 13
@@ -196,6 +205,9 @@ def test_ready_list_names_specs_candidates_and_known_words_are_allowed(tmp_path)
         read_candidates([words[0], words[0]])
     with pytest.raises(UserError, match="candidate 'svm'"):
         read_candidates(["svm"])
+    for word, meant in (("libroza", "librosa"), ("runs:outputs/X", "run:outputs/X"), (str(tmp_path), f"transformers:{tmp_path}")):
+        with pytest.raises(UserError, match=f"Did you mean {meant}[?]"):
+            read_candidates([word])
     with pytest.raises(UserError, match="no such run folder"):
         read_candidates([f"run:{tmp_path / 'd'}"])
 

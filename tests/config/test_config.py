@@ -26,6 +26,14 @@ def test_command_line_wins_over_files_wherever_it_stands_and_later_files_win(tmp
     assert read("--config", first, "--config", second).train.epochs == 5
 
 
+def test_the_cache_has_a_short_name_in_every_command_that_has_one():
+    assert read("--cache", "a").data.cache == read("--cache=a").data.cache == read("--data.cache", "a").data.cache == "a"
+    with pytest.raises(UserError, match="given twice, as a and b"):
+        read("--cache", "a", "--data.cache=b")
+    with pytest.raises(UserError, match="cache"):
+        parse(build_parser("timeline", "", sections=[]), ["--cache", "a"])
+
+
 def test_output_is_named_after_the_config_or_after_all_that_are_layered(tmp_path):
     mine, small = write(tmp_path / "mine.yaml"), write(tmp_path / "small.yaml")
     assert read("--config", mine).run.output == "outputs/mine"

@@ -116,6 +116,7 @@ def test_a_run_predicts_and_is_evaluated(training, emotions, tmp_path):
     assert evaluator.plot_confusion_matrix().is_file() and evaluator.plot_class_metrics().is_file()
     assert "training data" in evaluator.generate_evaluation_report()
     assert read_json(tmp_path / "report" / "report.json")["scores"]["n"] == 24
+    assert "out-of-fold report" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
 
 
 def test_validation_data_of_ones_own_makes_one_model(emotions, tiny_config, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from runs import LABELS, damage_column, edit_csv, edit_json, make_run
+from ser.inference.run_files import IN_ONE_GO
 from ser.inference.runs import read_run
 from ser.report.fold_report import fold_report
 from ser.report.pictures import plot_confusion, plot_history
@@ -132,6 +133,16 @@ def test_fold_report_shows_scores_and_every_label(run):
         assert name in text
 
 
+def test_a_model_fitted_in_one_go_has_no_epochs(run):
+    for fold in range(3):
+        edit_json(run / f"fold_{fold}" / "metrics.json", epoch=1, epoch_chosen_by=IN_ONE_GO)
+    assert fold_report(run / "fold_2").startswith("fold 2: fitted in one go, split")
+    report = run_report(run)
+    assert "epoch" not in report["folds"][0]
+    text = (run / "report.md").read_text(encoding="utf-8")
+    assert "Each model was fitted in one go" in text and "epoch |" not in text
+
+
 def png_size(path):
     head = path.read_bytes()[:24]
     assert head.startswith(b"\x89PNG")
@@ -229,3 +240,13 @@ def test_run_folder_that_does_not_hold_together_is_refused(run, damage, says):
     damage(run)
     with pytest.raises(UserError, match=says):
         read_run(run)
+
+
+@pytest.mark.parametrize(("takes", "heard", "other"), [("audio", "voice", "writer"), ("text", "writer", "voice")])
+def test_those_on_both_sides_are_voices_or_of_texts_writers(tmp_path, takes, heard, other):
+    for speakers in (0, 4):
+        run = make_run(tmp_path / f"{speakers}", speakers=speakers)
+        edit_json(run / "data.json", input=takes)
+        run_report(run)
+        notes = (run / "report.md").read_text(encoding="utf-8").split("## How to read")[1].split("## Folds")[0]
+        assert heard in notes and other not in notes, notes

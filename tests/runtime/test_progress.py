@@ -1,5 +1,6 @@
 """Long work is told about: a bar in a terminal, a line now and then where there is none."""
 
+import io
 import os
 import re
 import subprocess
@@ -90,3 +91,51 @@ def test_hidden_or_quick_work_and_an_iterable_nobody_reads_write_nothing(capsys)
     with ProgressBar(what="hidden", total=3, hidden=True):
         time.sleep(0.3)
     assert capsys.readouterr().err == ""
+
+
+TOGETHER = """
+import time
+from ser.runtime import progress
+from ser.runtime.errors import run_command
+progress.LINE_SECONDS, progress.WITHOUT_STEPS_TURN, progress.COMMANDS_TURN = 0.5, 1.4, 1.6
+def main(words):
+    with progress.busy("solving"), progress.ProgressBar(what="early", total=9, delay=0.05):
+        time.sleep(0.6)
+    time.sleep(0.1)
+    with progress.ProgressBar(what="late", total=9, delay=0.05):
+        time.sleep(0.45)
+    time.sleep(1)
+run_command(main, [])
+"""
+
+
+def test_the_commands_own_line_comes_only_where_no_bar_has_one():
+    """A bar that begins late in the command's silence takes its turn; the command speaks when no bar is there, and no silence is long."""
+    variables = os.environ | {"PYTHONPATH": str(Path(ser.__file__).parents[1])}
+    script = [sys.executable, "-c", TOGETHER]
+    lines = subprocess.run(script, stderr=subprocess.PIPE, text=True, env=variables, check=True).stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["early", "late", "-c"], lines
+
+
+class Stream(io.StringIO):
+    """A pipe that takes its time for every write, as a busy machine's does."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = []
+
+    def write(self, text):
+        self.parts.append(text)
+        time.sleep(0.001)
+        return len(text)
+
+
+def test_each_line_is_one_write_whoever_writes_it(monkeypatch):
+    stream = Stream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress.never_silent("predict"), ProgressBar(what="outer", total=2), ProgressBar(what="inner", total=2):
+        time.sleep(0.4)
+    with progress.never_silent("predict"):
+        time.sleep(0.3)
+    assert {part.split(":")[0] for part in stream.parts} == {"outer", "inner", "predict"}
+    assert all(part.count("\n") == 1 and part.endswith("\n") for part in stream.parts), stream.parts

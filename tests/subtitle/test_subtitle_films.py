@@ -182,6 +182,20 @@ def test_a_film_is_heard_as_loud_as_the_training_clips(trained, tmp_path, capsys
     assert np.mean(told[0.1, False] == told[1.0, False]) < 5 / 8
 
 
+def test_how_loud_a_run_of_several_folds_hears_a_film_is_one_line(capsys):
+    emotions._tell_level(-30.0, [-24.0, -24.46, None])
+    emotions._tell_level(-24.02, [-24.0, -24.0])
+    emotions._tell_level(None, [-24.0])
+    assert capsys.readouterr().out.splitlines() == [
+        "the film's speech lies at -30.0 dB, that of the training clips at -24.5 to -24.0 dB: heard with +5.5 to +6.0 dB"
+    ]
+
+
+def test_a_films_length_is_told_in_what_shows_it_and_says_where_the_file_is_damaged(tmp_path):
+    assert Film(tmp_path, 90 * SECOND, "", "").length == "1.5 min of sound"
+    assert Film(tmp_path, 2 * SECOND, "", "truncated").length == "2.0 s of sound (all that can be decoded of the damaged file)"
+
+
 def same_files(one: Path, other: Path) -> bool:
     names = sorted(path.name for path in one.iterdir() if not path.name.endswith("timing.json"))
     assert names == sorted(path.name for path in other.iterdir() if not path.name.endswith("timing.json"))
@@ -248,11 +262,13 @@ def test_labels_beyond_the_seven_count_for_the_nearest(film, network, tmp_path):
         emotions._into_seven(Path("m"), "text_ngrams", "text", ("sad", "happy"))
 
 
-def test_styled_again_from_the_json_without_a_model(film, network, tmp_path):
+def test_styled_again_from_the_json_without_a_model(film, network, tmp_path, capsys):
     path, _, _ = film
     run(path, tmp_path / "out", tmp_path, "--model", str(network), "--transcript", str(path.with_suffix(".srt")))
     shutil.rmtree(tmp_path / "emotions")
     run(tmp_path / "out" / "film.json", tmp_path / "again", tmp_path)
+    named = {f"film{ending}" for ending in capsys.readouterr().out.splitlines()[-1].split("film", 1)[1].split(", ")}
+    assert named == {path.name for path in (tmp_path / "again").iterdir()}
     for kind in ("ass", "srt", "plain.srt", "vtt", "csv"):
         assert (tmp_path / "again" / f"film.{kind}").read_bytes() == (tmp_path / "out" / f"film.{kind}").read_bytes()
     run(tmp_path / "out" / "film.json", tmp_path / "again", tmp_path, "--subtitles.min_confidence", "0", "--subtitles.legend", "false")
@@ -329,6 +345,13 @@ def test_a_wrong_command_is_told_in_one_line(film, network, tmp_path, more, told
             ["film.mp4", "--output", str(tmp_path), "--cache", str(tmp_path), *(word.format(network=network) for word in more)],
         )
     assert told in capsys.readouterr().err
+
+
+def test_a_speech_model_that_is_nowhere_is_told_before_the_film_is_decoded(film, network, tmp_path):
+    pytest.importorskip("faster_whisper")
+    with pytest.raises(UserError, match="given 'large-v4'; there is no such folder"):
+        run(film[0], tmp_path, tmp_path / "cache", "--model", str(network), "--stt", "large-v4")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_the_transcript_given_is_never_overwritten(film, network, tmp_path):

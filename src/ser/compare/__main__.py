@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     judged = []
     for candidate in candidates:
         judged.append(judge(candidate, labelled, accelerator, arguments.use, arguments.language, arguments.seed))
-        say(f"{candidate.name}: {judged[-1].tier}")
+        say(f"{candidate.name}: {judged[-1].told}")
     table = write_choice(judged, labelled, output)
     print(text_table(table[list(SHOWN)]))
     made = "choice.md, choice.csv" + (", choice.png" if (output / "choice.png").exists() else "")

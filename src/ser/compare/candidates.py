@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,11 +81,23 @@ def _told_apart(candidates: list[Candidate]) -> list[Candidate]:
     return named
 
 
+def _hint(kind: str, place: str, known: dict[str, Candidate]) -> str:
+    """What may have been meant by a word: KIND:PLACE with another kind, a folder without one, or another name."""
+    if place:
+        near = [f"{name}:{place}" for name in difflib.get_close_matches(kind, KINDS[:4], 1, 0.6)]
+    elif Path(kind).is_dir():
+        near = [f"{'run' if (Path(kind) / 'data.json').is_file() else 'transformers'}:{kind}"]
+    else:
+        near = difflib.get_close_matches(kind, [*known, *KINDS[4:]], 1, 0.6)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
 def _from_word(word: str, known: dict[str, Candidate]) -> Candidate:
     kind, _, place = word.partition(":")
     if kind not in KINDS or not place:
         raise UserError(
-            f"candidate {word!r}: give {', '.join(f'{name}:PLACE' for name in KINDS[:4])}, librosa, opensmile, or a name of the ready list "
+            f"candidate {word!r} is unknown.{_hint(kind, place, known)} Give {', '.join(f'{name}:PLACE' for name in KINDS[:4])}, "
+            "librosa, opensmile, or a name of the ready list "
             f"({', '.join(known)})."
         )
     if place in known:  # the same model by another way, e.g. its converted weights

@@ -25,6 +25,14 @@ class Judged:
     how: str
     tier: str
 
+    @property
+    def told(self) -> str:
+        """The tier, and where it isn't the first what keeps it from that: the rules that fail, or else those that nobody can tell."""
+        failed = [verdict for verdict in self.verdicts if verdict.passed is False]
+        lacking = failed or [verdict for verdict in self.verdicts if verdict.passed is None]
+        reasons = "; ".join(f"{verdict.rule}: {verdict.reason}" for verdict in lacking)
+        return f"{self.tier} ({reasons})" if reasons else self.tier
+
 
 def judge(candidate: Candidate, labelled: Labelled, accelerator: Accelerator, use: str, language: str | None, seed: int) -> Judged:
     """Judge one candidate; what goes wrong with it becomes a failed rule with the reason, so that the others are still told."""

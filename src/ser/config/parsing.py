@@ -87,10 +87,14 @@ def add_list(parser: ArgumentParser, name: str, help: str) -> None:
     parser.add_argument(name, type=str, help=help).joins = True
 
 
+ALSO_CALLED = {"--cache": "--data.cache"}
+"""A short name of an option, where a command has the long one."""
+
+
 def read_words(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     """Parse the command line without making sections of it. Raises UserError naming the key, what was given and what is allowed."""
     try:
-        return parser.parse_args(_config_files_first(_each_once(parser, with_underscores(argv))))
+        return parser.parse_args(_config_files_first(_each_once(parser, _by_their_names(parser, with_underscores(argv)))))
     except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
         raise UserError(explain(parser, str(error))) from None
 
@@ -172,6 +176,16 @@ def key_words(argv: Sequence[str]) -> list[tuple[str, str]]:
         if name.startswith("--") and "." in name:
             found.append((name[2:], value if equals else next(words, "")))
     return found
+
+
+def _by_their_names(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """The words with the long name of each option that was given by a short one."""
+    words = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        known = ALSO_CALLED.get(name) in parser._option_string_actions and name not in parser._option_string_actions
+        words.append(f"{ALSO_CALLED[name]}{equals}{value}" if known else word)
+    return words
 
 
 def _each_once(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:

@@ -118,6 +118,21 @@ def occurring(labels: np.ndarray) -> set[int]:
     return set(labels.tolist()) if labels.ndim == 1 else set(np.flatnonzero(labels.any(axis=0)).tolist())
 
 
+def describe_absent(labels: np.ndarray, label_names: Sequence[str], wanted: str) -> str | None:
+    """Which labels no training clip has, and how to do without them; None where each has one. wanted: `data.labels`."""
+    absent = [name for number, name in enumerate(label_names) if number not in occurring(labels)]
+    if not absent:
+        return None
+    if wanted == "auto":
+        instead = "take their columns out" if labels.ndim == 2 else "--data.labels own, which takes the numbers as names"
+    else:
+        instead = "--data.labels auto (own, where labels are numbers)"
+    return (
+        f"{len(absent)} of {len(label_names)} labels (data.labels {wanted}) have no training clip and can't be learned: "
+        f"{', '.join(absent)}. To train on the others alone: {instead}."
+    )
+
+
 def strata(labels: np.ndarray, least: int) -> np.ndarray:
     """(N,) what to stratify by where clips have several labels: the rarest label of each clip, of those that `least` clips have.
 

@@ -15,6 +15,7 @@ from ser.data.labels import EMOTIONS, LABEL_SETS
 from ser.data.utterance import Utterance
 from ser.export.parity import Parity
 from ser.export.source import Source
+from ser.inference.run_files import is_fitted_in_one_go
 from ser.models.base import SerModel
 from ser.scoring.metrics import describe
 
@@ -156,9 +157,12 @@ def _training(source: Source, model: SerModel) -> str:
         return "No run lies beside this model, so nothing is known of its training here."
     metrics = source.metrics
     which = f"(the other folds), validated on {metrics['valid_clips']}" if metrics["scores"] else "(all there are), validated on none"
+    epoch = (
+        f"epoch {metrics['epoch']} of {metrics.get('epochs_run', metrics['epoch'])}, "
+        f"chosen by {metrics.get('epoch_chosen_by', 'the validation part')}"
+    )
     lines = [
-        f"Trained on {metrics['train_clips']} {_noun(model)} {which}; epoch {metrics['epoch']} of "
-        f"{metrics.get('epochs_run', metrics['epoch'])}, chosen by {metrics.get('epoch_chosen_by', 'the validation part')}."
+        f"Trained on {metrics['train_clips']} {_noun(model)} {which}; {'fitted in one go' if is_fitted_in_one_go(metrics) else epoch}."
     ]
     if source.settings:
         block = yaml.safe_dump(source.settings, sort_keys=False, allow_unicode=True).rstrip()

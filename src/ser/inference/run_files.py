@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,15 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file.")
     source = read_csv_input(path)
     return pd.DataFrame(source.rows, columns=list(source.header), dtype=object)
+
+
+IN_ONE_GO = "nothing: the model is fitted in one go"
+"""`epoch_chosen_by` in the metrics.json of a model without epochs."""
+
+
+def is_fitted_in_one_go(metrics: Mapping) -> bool:
+    """Whether a fold's model was fitted at once, so that its one row of history is no epoch. metrics: of its metrics.json."""
+    return metrics.get("epoch_chosen_by") == IN_ONE_GO
 
 
 def read_data(path: Path) -> tuple[dict, list[dict], np.ndarray]:

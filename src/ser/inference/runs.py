@@ -17,6 +17,7 @@ from ser.data.csv_input import shown
 from ser.inference.answers import several_labels
 from ser.inference.run_files import finished_folds, read_csv, read_data, read_fold_numbers, read_metrics, read_record, unique
 from ser.runtime.errors import UserError
+from ser.scoring.calibration import run_folder_of
 
 FULL_FIT = "full_fit"
 """The folder of the model that was trained on all clips of a run."""
@@ -71,12 +72,7 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False, multi_label:
     match, probabilities aren't probabilities, or folds are unfinished (unless allowed; at least one must be finished).
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such run folder. A run is what `python -m ser.train` writes, e.g. outputs/wav2vec2_base.")
-    if not (folder / "data.json").is_file() and (seeds := sorted(folder.glob("seed_*"))):
-        raise UserError(f"{folder} holds runs of several seeds; here one is needed, e.g. {seeds[0]}.")
-    if folder.resolve().name == FULL_FIT:
-        raise UserError(f"{folder} was trained on all clips and has no out-of-fold predictions, which are needed here. Name its run.")
+    _check_is_run(folder)
     data, train, labels = read_data(folder / "data.json")
     several = labels.ndim == 2
     if several and not multi_label:
@@ -129,6 +125,23 @@ def read_run(folder: str | Path, allow_missing_folds: bool = False, multi_label:
         votes=None,
     )
     return _judged_by_majorities(run, train) if "votes" in train[0] else run
+
+
+def _check_is_run(folder: Path) -> None:
+    """Raise UserError for what is no run but near one: several of them, a part of one, or the model of all clips."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder. A run is what `python -m ser.train` writes, e.g. outputs/wav2vec2_base.")
+    if not (folder / "data.json").is_file() and (seeds := sorted(folder.glob("seed_*"))):
+        raise UserError(f"{folder} holds runs of several seeds; here one is needed, e.g. {seeds[0]}.")
+    if folder.resolve().name == FULL_FIT:
+        raise UserError(f"{folder} was trained on all clips and has no out-of-fold predictions, which are needed here. Name its run.")
+    if not (folder / "data.json").is_file() and (whole := run_folder_of(folder)):
+        raise UserError(f"{folder} is a part of a run; here the run is needed, with all its folds: {_as_given(whole, folder)}.")
+
+
+def _as_given(run: Path, part: Path) -> Path:
+    """The run of a part, as far as the part was named by a path that shows it."""
+    return next((parent for parent in part.parents if parent.absolute() == run), run)
 
 
 def _judged_by_majorities(run: Run, train: list[dict]) -> Run:

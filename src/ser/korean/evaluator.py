@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ser.config import DataConfig
-from ser.data.tables import read_dataset
+from ser.data.tables import Table, read_dataset
 from ser.evaluate.evaluation import Evaluation, evaluate
+from ser.evaluate.page import write_evaluation_page
 from ser.evaluate.report import as_markdown, plot_class_metrics, write_evaluation
 from ser.korean.dataset import write_clips
 from ser.report.pictures import plot_confusion
@@ -27,6 +28,7 @@ class ModelEvaluator:
         self.model, self.batch_size, self.precision = str(results_dir), batch_size, precision
         self.output = Path(output_dir) if output_dir is not None else Path("reports") / Path(self.model).name
         self._found: Evaluation | None = None
+        self._clips: tuple[Table, DataConfig] | None = None
 
     @property
     def found(self) -> Evaluation:
@@ -50,7 +52,9 @@ class ModelEvaluator:
         clips = self.output / "clips.csv"
         write_clips(clips, paths, labels, speakers)
         data = DataConfig(root=str(clips), allow_absolute_paths=True)
-        self._found = evaluate(self.model, read_dataset(data), data, mapping, self.batch_size, self.precision)
+        dataset = read_dataset(data)
+        self._found = evaluate(self.model, dataset, data, mapping, self.batch_size, self.precision)
+        self._clips = dataset.train, data
         return self._found.result
 
     def plot_confusion_matrix(self, save_path: str | Path | None = None) -> Path:
@@ -66,11 +70,12 @@ class ModelEvaluator:
         return path
 
     def generate_evaluation_report(self, save_path: str | Path | None = None) -> str:
-        """Write report.md, report.json, all tables and pictures into the output folder; returns the report as text.
+        """Write report.html, report.md, report.json, all tables and pictures into the output folder; returns the report as text.
 
         save_path: a further place for the text.
         """
         write_evaluation(self.found, self.output)
+        write_evaluation_page(self.found, *self._clips, self.output / "report.html")
         text = as_markdown(self.found)
         if save_path is not None:
             write_text(save_path, text)

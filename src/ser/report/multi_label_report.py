@@ -13,6 +13,7 @@ import pandas as pd
 
 from ser.data.label_matrix import listed
 from ser.inference.runs import Run
+from ser.report.fold_report import fold_rows
 from ser.report.page.content import Page, Section, history_section
 from ser.report.page.writing import write_page
 from ser.report.tables import markdown_table
@@ -39,10 +40,7 @@ def multi_label_report(run: Run, about: Mapping, caveats: Sequence[str], histori
         **about,
         "multi_label": True,
         "oof": result,
-        "folds": [
-            {"fold": fold, "epoch": run.metrics[fold]["epoch"]} | {key: run.metrics[fold]["scores"][key] for key in FOLD_COLUMNS}
-            for fold in run.folds
-        ],
+        "folds": fold_rows(run, FOLD_COLUMNS),
         "classes": as_records(classes),
         "votes": None,
         "warnings": [*about["warnings"], *found],

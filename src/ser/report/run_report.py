@@ -12,7 +12,9 @@ import pandas as pd
 from ser.data.duplicates import KINDS, Finding, find_duplicates
 from ser.data.tables import Table
 from ser.data.votes import describe_votes, told_votes
+from ser.inference.run_files import is_fitted_in_one_go
 from ser.inference.runs import Run, read_run
+from ser.report.fold_report import fold_rows
 from ser.report.multi_label_report import multi_label_report
 from ser.report.page.judged import NOTHING_KNOWN, ClipFacts
 from ser.report.page.run_page import write_run_page
@@ -44,10 +46,7 @@ def run_report(run_folder: str | Path, facts: ClipFacts = NOTHING_KNOWN) -> dict
     report = {
         **about,
         "oof": result,
-        "folds": [
-            {"fold": fold, "epoch": run.metrics[fold]["epoch"]} | {key: run.metrics[fold]["scores"][key] for key in FOLD_COLUMNS}
-            for fold in run.folds
-        ],
+        "folds": fold_rows(run, FOLD_COLUMNS),
         "classes": per_class(run.labels, run.oof, run.label_names).to_dict("records"),
         "votes": None if run.votes is None else told_votes(*run.votes, len(run.unclear)),
         "warnings": about["warnings"] + suspicions(result, {fold: (run.metrics[fold], histories[fold]) for fold in run.folds}),
@@ -65,6 +64,7 @@ def _about(run: Run, histories: Mapping[int, pd.DataFrame]) -> dict:
     leaks = _leaks(run)
     return {
         "run": run.folder.name,
+        "input": run.input,
         "split": run.split,
         "fingerprint": run.fingerprint,
         "dropped": list(run.dropped),
@@ -72,6 +72,7 @@ def _about(run: Run, histories: Mapping[int, pd.DataFrame]) -> dict:
         "test_clips": len(run.test_ids),
         "test_prior": list(run.test_prior),
         "speakers": len(set(run.speakers)) if run.speakers else None,
+        "in_one_go": all(is_fitted_in_one_go(run.metrics[fold]) for fold in run.folds),
         "epoch_chosen": any(len(history) > 1 for history in histories.values()),
         "caveats": run.metrics[run.folds[0]].get("caveats", []) + _about_transcripts(run),
         "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
@@ -132,20 +133,11 @@ def _caveats(report: dict) -> list[str]:
         f"Split: {report['split']}.",
         "Each training clip is predicted by the one fold that hasn't trained on it."
         + " The epoch of a fold was chosen on the same validation part, so fold and out-of-fold scores are slightly optimistic."
-        * report["epoch_chosen"],
+        * report["epoch_chosen"]
+        + " Each model was fitted in one go: there are no epochs to choose from." * report["in_one_go"],
         *report["caveats"],
     ]
-    if report["speakers"] is None:
-        lines.append(
-            "There is no speaker column: a speaker-disjoint split can't be made from the competition's CSV, and clips of one voice are "
-            "probably on both sides. Expect less on new voices. Give a CSV `id,speaker` (--data.speakers) to split by speaker."
-        )
-    elif shared := sum(leak["kind"] == "speaker_across_folds" for leak in report["leaks"]):
-        lines.append(
-            f"{shared} of {report['speakers']} speakers are in more than one fold: the score is for known voices. Expect less on new ones."
-        )
-    else:
-        lines.append(f"None of the {report['speakers']} speakers is in more than one fold: the score is for voices the model hasn't heard.")
+    lines.append(_about_speakers(report))
     if "oof" in report:
         lines.append(
             f"In brackets: {describe_interval(report['oof'])}. majority is the accuracy of always giving the commonest label; macro-F1 is "
@@ -158,6 +150,27 @@ def _caveats(report: dict) -> list[str]:
     lines.append(f"Test clips that couldn't be read and were given the prior: {len(prior)} of {report['test_clips']}{_statuses(prior)}.")
     lines += [f"Longer than data.max_seconds, and cut: {number} {part} clips." for part, number in report["cut"].items() if number]
     return lines
+
+
+def _about_speakers(report: dict) -> str:
+    """Whether the score is for voices that the model has heard, or for writers that it has read."""
+    known, shared = report["speakers"], sum(leak["kind"] == "speaker_across_folds" for leak in report["leaks"])
+    reads = report["input"] == "text"
+    if known is None and reads:
+        return (
+            "Who wrote which text isn't known: texts of one writer may be on both sides. Expect less on new writers. Give a CSV "
+            "`id,speaker` (--data.speakers) to split by writer."
+        )
+    if known is None:
+        return (
+            "There is no speaker column: a speaker-disjoint split can't be made from the competition's CSV, and clips of one voice are "
+            "probably on both sides. Expect less on new voices. Give a CSV `id,speaker` (--data.speakers) to split by speaker."
+        )
+    who, new = ("writers", "writers the model hasn't read") if reads else ("speakers", "voices the model hasn't heard")
+    if shared:
+        met = "writers" if reads else "voices"
+        return f"{shared} of {known} {who} are in more than one fold: the score is for known {met}. Expect less on new ones."
+    return f"None of the {known} {who} is in more than one fold: the score is for {new}."
 
 
 def _statuses(clips: Sequence[dict]) -> str:

@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 LINE_SECONDS = 25.0
 """Between two lines, so that with a busy machine there is one every 30 s."""
+WITHOUT_STEPS_TURN, COMMANDS_TURN = 1.06, 1.12
+"""So much longer a bar without steps and a command wait with their line, as one that counts says more."""
 LINE = "{desc}: {n_fmt} of {total_fmt} {things} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
 LINE_WITHOUT_END = "{desc}: {n_fmt} {things}, {rate_fmt}, {elapsed} gone{postfix}"
 LINE_WITHOUT_STEPS = "{desc}: {elapsed} gone"
@@ -38,7 +40,7 @@ class ProgressBar(tqdm):
         else:
             looks = {"file": sys.stderr, "delay": delay}
         super().__init__(iterable, what, total, unit=unit, initial=initial, leave=False, disable=hidden, **looks)
-        self._interval = LINE_SECONDS if as_lines else delay
+        self._interval, self._delay, self._as_lines = LINE_SECONDS if as_lines else delay, delay, as_lines
         self._by_the_clock = (as_lines or not unit) and not hidden
         if iterable is None:
             self._start_lines()
@@ -62,11 +64,28 @@ class ProgressBar(tqdm):
             threading.Thread(target=self._write_lines, daemon=True).start()
 
     def _write_lines(self) -> None:
-        while not self._closed.wait(self._interval):
+        since, first = time.monotonic(), True
+        while not self._closed.wait(self._until_line(since, first)):
+            if self._until_line(since, first) > 0:
+                continue  # another line has come in between
+            since, first = time.monotonic(), False
             form = LINE if self.total else LINE_WITHOUT_END  # a film's length is known when it has been opened
             things = self.unit if self.unit == "s" else f"{self.unit}s"
             self.bar_format = form.replace("{things}", things) if self.unit else LINE_WITHOUT_STEPS
             self.refresh()
+
+    def _until_line(self, since: float, first: bool) -> float:
+        """Seconds until the line that comes next, after the one then or (first) after the beginning.
+
+        A young bar takes the turn of its command's own line; one without steps has a line where no other has.
+        """
+        due, last = since + self._interval, _Lines.last
+        if self._as_lines and last is not None:
+            if not self.unit:
+                due = max(since + self._delay, last + LINE_SECONDS * WITHOUT_STEPS_TURN)
+            elif first:
+                due = min(due, max(since + self._delay, last + LINE_SECONDS))
+        return due - time.monotonic()
 
 
 def busy(what: str) -> ProgressBar:
@@ -80,9 +99,12 @@ def never_silent(what: str) -> Iterator[None]:
     over, started = threading.Event(), time.monotonic()
     _Lines.last = started
 
+    def silent_until() -> float:
+        return (_Lines.last or started) + LINE_SECONDS * COMMANDS_TURN
+
     def speak() -> None:
-        while not over.wait(max(0.01, _Lines.last + LINE_SECONDS - time.monotonic())):
-            if time.monotonic() - _Lines.last >= LINE_SECONDS:
+        while not over.wait(max(0.01, silent_until() - time.monotonic())):
+            if time.monotonic() >= silent_until():
                 _Lines().write(f"{what}: at work, {tqdm.format_interval(time.monotonic() - started)} gone")
 
     if not sys.stderr.isatty():
@@ -91,18 +113,22 @@ def never_silent(what: str) -> Iterator[None]:
         yield
     finally:
         over.set()
+        _Lines.last = None
 
 
 class _Lines:
-    """What tqdm would draw, as lines on stderr. last: when one was written."""
+    """What tqdm would draw, as lines on stderr. last: when one was written, or the command began; None outside of a command."""
 
     encoding = "utf-8"
-    last = 0.0
+    last: float | None = None
 
     def write(self, text: str) -> None:
         if line := text.strip("\r\n ").strip():
-            _Lines.last = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
+            with tqdm.get_lock():  # bars and the command write from threads of their own
+                if _Lines.last is not None:
+                    _Lines.last = time.monotonic()
+                sys.stderr.write(f"{line}\n")  # `print` writes the line's end by itself, and another line may come before it
+                sys.stderr.flush()
 
     def flush(self) -> None:
         """Every line is out already."""

@@ -19,13 +19,14 @@ def end_quietly_while_importing() -> None:
 
 
 def begin_command() -> None:
-    """From here on Ctrl-C is an exception, and a sign that the terminal's encoding lacks is shown as `?`."""
+    """From here on Ctrl-C is an exception, a sign that the terminal's encoding lacks is shown as `?`, and a line is out when it is whole,
+    so that in a log file no line about progress comes into the middle of it."""
     gc.set_threshold(10_000)  # by default a seventh of the time that transformers and scikit-learn take to import is a search for garbage
     if signal.getsignal(signal.SIGINT) == _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # a closed one, or one that a test or a notebook put there
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="replace", line_buffering=True)
 
 
 def _end(number: int, frame: object) -> None:

@@ -19,12 +19,12 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import PositiveInt
 
 from ser.audio.tracks import AUDIO_TRACK_HELP
-from ser.config import SpeechConfig, SubtitlesConfig, build_parser, output_folder, parse
+from ser.config import DataConfig, SpeechConfig, SubtitlesConfig, build_parser, output_folder, parse
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_csv, write_json, write_text
 from ser.runtime.stages import Stage, stage
@@ -37,7 +37,12 @@ from ser.subtitle.srt import srt_text, vtt_text
 from ser.subtitle.theme import Theme, load_theme
 from ser.transcripts import Dropped, Segment, Transcript, read_transcript
 
+if TYPE_CHECKING:
+    from ser.subtitle.film import Film
+
 TEXTS = ("ass", "srt", "plain.srt", "vtt", "json", "csv", "quality.csv", "report.md")
+STYLED = (".ass", ".srt", ".plain.srt", ".vtt", ".csv", ".quality.csv")
+"""What follows from segments and a theme alone, as `write_subtitles` writes it."""
 WRITTEN = (*TEXTS, "emotions.png", "timing.json", "subtitled.mkv", "burned.mkv")
 LONGEST_CAPTION = 8.0  # seconds of speech under one emotion where there are no words
 
@@ -52,21 +57,23 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--speakers", type=PositiveInt | Literal["auto"] | None, default=None, help=speakers)
     parser.add_argument("--audio_track", type=int | None, default=None, help=AUDIO_TRACK_HELP)
     parser.add_argument("--output", type=str, required=True, help="Folder for the subtitles.")
-    parser.add_argument("--cache", type=str, default="outputs/cache", help="Folder for the decoded sound and for what is found in it.")
+    cache = "Folder for the decoded sound and for what is found in it."
+    parser.add_argument("--data.cache", type=str, default=DataConfig.cache, help=cache)
     parser.add_argument("--mux", action="store_true", help="Also write a .subtitled.mkv with the subtitles as a track (ffmpeg).")
     parser.add_argument("--burn", action="store_true", help="Also write a .burned.mkv with the subtitles in the picture (ffmpeg).")
     parser.add_class_arguments(SubtitlesConfig, "subtitles")
-    parser.add_class_arguments(SpeechConfig, "speech", skip={"cache"})  # it is --cache here
+    parser.add_class_arguments(SpeechConfig, "speech", skip={"cache"})  # it is --data.cache here
     _, arguments = parse(parser, argv)
     theme = load_theme(arguments.subtitles.theme)
     film, output = Path(arguments.file), output_folder(arguments.output)
     if film.suffix.lower() == ".json":
         segments, head = read_segments(film, arguments.subtitles)
         layout, _ = write_subtitles(output / film.stem, segments, theme, arguments.subtitles, head["frame_rate"])
-        print(f"styled {len(segments)} segments of {head['source']} again: {len(layout.cues)} subtitles → {output / film.stem}.ass")
+        print(f"styled {len(segments)} segments of {head['source']} again: {len(layout.cues)} subtitles")
+        print(f"wrote subtitles → {output / film.stem}{', '.join(STYLED)}")
         return
     _check(arguments)
-    subtitle(film, arguments.model, output, arguments.cache, arguments, theme)
+    subtitle(film, arguments.model, output, arguments.data.cache, arguments, theme)
 
 
 def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme: Theme) -> None:
@@ -103,7 +110,7 @@ def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme:
         layout, broken = write_subtitles(base, segments, theme, arguments.subtitles, rate)
         _report(base, film, sound, model, segments, transcript, layout, broken, theme, arguments.subtitles)
         _into_film(film, base, sound.seconds, arguments, layout, theme)
-    _tell(base, [*stages, emotions, writing], segments, layout, transcript.dropped, sound.seconds)
+    _tell(base, [*stages, emotions, writing], segments, layout, transcript.dropped, sound)
 
 
 def write_subtitles(
@@ -141,6 +148,14 @@ def _check(arguments) -> None:
         from ser.subtitle.ffmpeg import check_ffmpeg
 
         check_ffmpeg()
+    if not arguments.transcript:
+        from ser.transcripts.voice_activity import check_installed
+
+        check_installed()
+    if arguments.stt:
+        from ser.transcripts.whisper_folder import whisper_folder
+
+        whisper_folder(arguments.stt)
     from ser.subtitle.emotions import check_model
 
     check_model(arguments.model)
@@ -190,20 +205,20 @@ def _into_film(film: Path, base: Path, seconds: float, arguments, layout: Layout
         burn(film, ass_text(layout.cues, theme, arguments.subtitles), theme, base.with_name(f"{base.name}.burned.mkv"), seconds)
 
 
-def _tell(base: Path, stages: Sequence[Stage], segments, layout: Layout, dropped: Sequence[Dropped], seconds: float) -> None:
+def _tell(base: Path, stages: Sequence[Stage], segments, layout: Layout, dropped: Sequence[Dropped], sound: Film) -> None:
     from ser.subtitle.report import timing
 
-    facts = timing(stages, seconds)
+    facts = timing(stages, sound.seconds)
     write_json(base.with_name(f"{base.name}.timing.json"), facts)
     unsure = sum(segment.probabilities is not None and segment.style != segment.emotion for segment in segments)
     print(f"{len(segments)} segments, {len(layout.cues)} subtitles; {unsure} shown as neutral because the model is unsure")
     if dropped:
         print(f"{len(dropped)} segments left out: see the report")
     print(
-        f"{seconds / 60:.1f} min of sound in {facts['seconds']:.1f} s (real-time factor {facts['real_time_factor']:.4f}), "
+        f"{sound.length} in {facts['seconds']:.1f} s (real-time factor {facts['real_time_factor']:.4f}), "
         f"peak memory {facts['peak_memory_mb']} MB"
     )
-    print(f"wrote subtitles → {base}.ass, .srt, .plain.srt, .vtt, .json, .csv, .quality.csv, .report.md, .emotions.png")
+    print(f"wrote subtitles → {base}{', '.join(STYLED)}, .json, .report.md, .emotions.png, .timing.json")
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def emotion_probabilities(
     from ser.runtime.device import make_accelerator
 
     accelerator = make_accelerator(config.precision)
-    folders, total, seven = model_folders(model), 0.0, None
+    folders, total, seven, wanted = model_folders(model), 0.0, None, []
     for folder, (title, network) in zip(folders, load_models(model, accelerator), strict=True):
         if seven is None:
             # Heard as in training: the model's folder says how.
@@ -100,11 +100,13 @@ def emotion_probabilities(
             clips = film.clips(windows.parts, network.noise_reduction)
             rows = np.flatnonzero(clips.usable)
             level = typical_level_db(clips, rows) if config.match_level else None
+        wanted.append(network.speech_level_db)
         store = Store.of_clips(_as_loud_as(network.speech_level_db, clips, level))
         place = Path(cache) / "emotions" / f"{_key(folder, store, rows, config, cache)}.f64"
         with _progress(place, len(rows), len(network.label_names), f"emotions, {title}") as progress:
             predict_missing(progress, network, store, rows, int(config.batch_size), accelerator)
             total += progress.read()
+    _tell_level(level, wanted)
     return _by_segment(scaled(total / len(folders), read_temperature(model)) @ seven, windows, rows, len(segments))
 
 
@@ -128,15 +130,25 @@ def check_model(model: str | Path) -> None:
 
 def _as_loud_as(wanted: float | None, clips: FilmClips, level: float | None) -> FilmClips:
     """The clips, whose speech has this level, at the level wanted, in dB; as they are where one of them isn't known."""
-    if wanted is None and level is not None:
+    gain = 0.0 if wanted is None or level is None else round(wanted - level, 1)
+    return clips.louder(gain) if gain else clips
+
+
+def _tell_level(level: float | None, wanted: Sequence[float | None]) -> None:
+    """How loud the film's speech is, and how loud the models of a run heard it: one line for all of them. wanted: by each model."""
+    if level is None:
+        return
+    known = [value for value in wanted if value is not None]
+    if not known:
         say(f"how loud the training clips were isn't known of this model: the film is heard as it is, its speech at {level:.1f} dB")
-    if wanted is None or level is None:
-        return clips
-    gain = round(wanted - level, 1)
-    if not gain:
-        return clips
-    say(f"the film's speech lies at {level:.1f} dB, that of the training clips at {wanted:.1f} dB: heard with {gain:+.1f} dB")
-    return clips.louder(gain)
+    elif any(gains := [round(value - level, 1) for value in known]):
+        lie, heard = _span(known, ".1f"), _span(gains, "+.1f")
+        say(f"the film's speech lies at {level:.1f} dB, that of the training clips at {lie} dB: heard with {heard} dB")
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    """The smallest and the largest of some values, once where they look the same."""
+    return " to ".join(dict.fromkeys(f"{value:{form}}" for value in (min(values), max(values))))
 
 
 def predict_missing(progress: Progress, network: Model, store: Store, rows: np.ndarray, batch_size: int, accelerator) -> None:

@@ -44,6 +44,12 @@ class Film:
         """Length of the sound."""
         return self.frames / SAMPLE_RATE
 
+    @property
+    def length(self) -> str:
+        """The length in words; of a damaged file that of what was decoded."""
+        told = f"{self.seconds / 60:.1f} min" if self.seconds >= 60 else f"{self.seconds:.1f} s"
+        return f"{told} of sound" + " (all that can be decoded of the damaged file)" * bool(self.problem)
+
     def samples(self) -> np.ndarray:
         """int16 (T,), a memory map."""
         return np.memmap(self.folder / "audio.i16", np.int16, "r", shape=(self.frames,))
@@ -124,7 +130,7 @@ def open_film(path: str | Path, cache: str | Path, audio_track: int | None = Non
         _decode(path, folder, audio_track)
         film = _recall(folder, content)
     if film is None:
-        raise UserError(f"{folder}: can't be read back after writing it. Is the disk sound? Another --cache may help.")
+        raise UserError(f"{folder}: can't be read back after writing it. Is the disk sound? Another --data.cache may help.")
     return film
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ser.inference.run_files import is_fitted_in_one_go
 from ser.report.pictures import plot_confusion, plot_history
 from ser.runtime.device import peak_memory_mb
 from ser.runtime.files import write_csv, write_json
@@ -53,7 +54,7 @@ def write_artefacts(
     write_csv(folder / "timing.csv", pd.DataFrame(timing))
     if test is not None:
         write_csv(folder / "test.csv", probability_table(run.test.ids, test, run.label_names))
-    plot_history(folder / "history.csv", folder / "history.png", training["epoch"])
+    plot_history(folder / "history.csv", folder / "history.png", None if is_fitted_in_one_go(training) else training["epoch"])
     judged = None if valid is None else _judged(run, folder, part.valid_rows, valid)
     save_model(folder / "model")
     metrics = {

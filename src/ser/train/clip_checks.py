@@ -1,4 +1,4 @@
-"""What a run says about its clips before it trains: which were cut, and whether a label lost all of its clips."""
+"""What a run says about its clips before it trains: which were cut, and whether a label has none, or lost all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ser.data.csv_input import count, shown
 from ser.data.inputs import Store, cut_clips
-from ser.data.label_matrix import occurring
+from ser.data.label_matrix import describe_absent, occurring
 from ser.runtime.errors import UserError
 
 
@@ -29,3 +29,9 @@ def check_no_label_vanished(before: np.ndarray, after: np.ndarray, label_names: 
     gone = [label_names[label] for label in sorted(occurring(before) - occurring(after))]
     if gone:
         raise UserError(f"not one clip of {count(gone, 'label')} can be used: {shown(gone)}. Without them the label can't be learned.")
+
+
+def tell_absent(labels: np.ndarray, label_names: Sequence[str], wanted: str) -> None:
+    """Print which labels no training clip has, where there are any. wanted: `data.labels`."""
+    if told := describe_absent(labels, label_names, wanted):
+        print(f"warning: {told}")

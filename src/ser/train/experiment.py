@@ -27,7 +27,7 @@ from ser.data.text_groups import describe_leak
 from ser.models.registry import model_class
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, remove_leftovers, write_json
-from ser.train.clip_checks import check_no_label_vanished, tell_cut
+from ser.train.clip_checks import check_no_label_vanished, tell_absent, tell_cut
 from ser.train.lock import is_being_trained
 
 NEUTRAL_KEYS = {
@@ -104,6 +104,7 @@ def open_experiment(config: Config) -> Experiment:
     write_json(folder / "data.json", description | noted)
     test_clips = 0 if dataset.test is None else len(dataset.test)
     print(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
+    tell_absent(train.labels, dataset.label_names, config.data.labels)
     _tell_duplicates(dataset, train, train_store, test_store, folds, takes)
     if leak:
         print(f"warning: {leak}")

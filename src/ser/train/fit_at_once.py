@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from ser.inference.run_files import IN_ONE_GO
 from ser.runtime.progress import busy, say
 from ser.scoring.metrics import quick_scores
 from ser.scoring.suspicions import chance_in_training
@@ -47,7 +48,7 @@ def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
     training = {
         "epoch": 1,
         "epochs_run": 1,
-        "epoch_chosen_by": "nothing: the model is fitted in one go",
+        "epoch_chosen_by": IN_ONE_GO,
         "chance": chance_in_training(labels[train_rows], "shuffled"),
         "train_accuracy": on_train["accuracy"],
         "caveats": [*model.caveats, *([] if run.train.votes is None else [MAJORITIES])],

@@ -11,6 +11,7 @@ from torch import distributed
 from ser.config import Config
 from ser.config.experiment import check_multi_label
 from ser.data.votes import describe_votes
+from ser.inference.run_files import is_fitted_in_one_go
 from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
@@ -127,8 +128,10 @@ def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
         metrics = read_json(folder / "metrics.json")
     else:
         metrics = train_part(run, part, stopper)
+    epoch = f"epoch {metrics['epoch']} ({metrics['epoch_chosen_by']})"
+    made = "fitted in one go" if is_fitted_in_one_go(metrics) else epoch
     print(
-        f"full fit: {metrics['train_clips']} clips, epoch {metrics['epoch']} ({metrics['epoch_chosen_by']}). No clip is left to score it "
+        f"full fit: {metrics['train_clips']} clips, {made}. No clip is left to score it "
         f"by; `python -m ser.ensemble {run.folder} {folder} --output submissions/NAME.csv` lets it predict the test clips beside the folds."
     )
     return folder
