@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ser.data.cache_folder import in_cache
 from ser.runtime.files import atomic_path
 
 CLIPS_PER_FILE = 32
@@ -55,5 +56,5 @@ def write_clips(folder: Path, clips: Mapping[str, Mapping[str, np.ndarray]]) -> 
     from safetensors.numpy import save_file
 
     arrays = {f"{audio_hash}.{name}": np.ascontiguousarray(values) for audio_hash, of in clips.items() for name, values in of.items()}
-    with atomic_path(file_of(folder, clips)) as temporary:
+    with in_cache(folder), atomic_path(file_of(folder, clips)) as temporary:
         save_file(arrays, temporary)

@@ -42,8 +42,8 @@ def write_group(config: Config) -> None:
     save_config(config, folder / "config.yaml")
     if seed_folders(folder) != before and (others := other_seeds(folder)):
         print(
-            f"{folder} is of seeds {_listed(config.run.seeds)} from now on. Trained before and not among them: {', '.join(others)}; nothing "
-            "of that is deleted, and no average, report, prediction or ensemble of this folder takes it."
+            f"{folder} is of seeds {_listed(config.run.seeds)} from now on. Trained before and not among them: {', '.join(others)}; "
+            "nothing of that is deleted, and no average, report, prediction or ensemble of this folder takes it."
         )
 
 
