@@ -10,7 +10,6 @@ import re
 import sys
 import zlib
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +43,12 @@ def find_clips(folder: Path, wanted: Collection[str]) -> dict[str, Path]:
             if not _is_as_written(path):
                 raise SafetensorError("not what was written: its checksum is another one")
             found |= dict.fromkeys(there & wanted, path)
-        except SafetensorError as error:
-            say(f"{path}: damaged ({error}); what was kept in it is computed again", sys.stderr)
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        except OSError:  # gone, or not to be read: as if it weren't there
+        except FileNotFoundError:  # another process has found it damaged
             continue
+        except (SafetensorError, OSError) as error:
+            say(f"{path}: damaged ({error}); what was kept in it is computed again", sys.stderr)
+            with in_cache(folder):
+                path.unlink(missing_ok=True)
     return found
 
 
