@@ -6,7 +6,8 @@
     python -m benchmarks --quick                                  the smallest work there is: shows that all of it runs
 
 A ratio is how many times as fast as the ordinary way (the first one named): the median over the rounds of pairs that ran one right after
-the other. Every part runs in a process of its own, whose peak memory is told. All figures and the machine go to a JSON file.
+the other. Every part runs in a process of its own, whose peak memory is told. All figures and the machine go to a JSON file, the ratios
+to a Markdown table beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.measuring import Options, machine, peak_memory_mb
+from benchmarks.table import as_table
 
 PARTS = {
     "decoding": "reading clips: librosa.load, soundfile, the packed store",
@@ -55,9 +57,12 @@ def main(words: list[str]) -> None:
                 continue
             found["parts"] |= json.loads(figures.read_text(encoding="utf-8"))
         write(given.output, found)
+        write_table(given.output.with_suffix(".md"), found)
     if failed:
         sys.exit(f"error: {', '.join(failed)} failed; the figures of the others are in {given.output}")
-    print(f"\nmade {given.output}: {len(found['parts'])} parts, with the machine and every round")
+    print(
+        f"\nmade {given.output}: {len(found['parts'])} parts, with the machine and every round; {given.output.with_suffix('.md')}: a table"
+    )
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -106,6 +111,12 @@ def measure(part: str, options: Options) -> dict:
         print("\n".join(case.lines()), flush=True)
         cases.append(case.as_plain())
     return {"cases": cases, "peak_memory_mb": round(peak_memory_mb())}
+
+
+def write_table(path: Path, found: dict) -> None:
+    from ser.runtime.files import write_text
+
+    write_text(path, as_table(found))
 
 
 def write(path: Path, value: dict) -> None:

@@ -45,11 +45,19 @@ def run_quick(output: Path, monkeypatch: pytest.MonkeyPatch, *parts: str) -> dic
 
 def test_a_part_leaves_its_figures_and_the_machine(tmp_path, monkeypatch, capsys):
     found = run_quick(tmp_path / "figures.json", monkeypatch, "augmentation")
-    assert capsys.readouterr().out.splitlines()[-1] == f"made {tmp_path}/figures.json: 1 parts, with the machine and every round"
+    assert (
+        capsys.readouterr().out.splitlines()[-1]
+        == f"made {tmp_path}/figures.json: 1 parts, with the machine and every round; {tmp_path}/figures.md: a table"
+    )
     assert found["machine"]["device"] and len(found["machine"]["load_before"]) == 3
     gain = next(case for case in found["parts"]["augmentation"]["cases"] if case["name"] == "gain")
     assert gain["ratio_to_the_ordinary_way"]["through Augmenter"] > 0
     assert found["parts"]["augmentation"]["peak_memory_mb"] > 10
+    first, *table = (tmp_path / "figures.md").read_text().splitlines()
+    assert found["machine"]["device"] in first
+    row = next(line for line in table if "| gain |" in line)
+    assert f"| **{gain['ratio_to_the_ordinary_way']['through Augmenter']:.2f}** | 1 |" in row
+    assert len({line.count("|") for line in table if line}) == 1
 
 
 @pytest.mark.slow

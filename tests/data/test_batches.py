@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser.config import AugmentConfig, GainConfig, NoiseConfig
+from ser.data import batches
 from ser.data.augmentation import Augmenter
 from ser.data.batches import PreparedClips, balanced_draws, copy_of, load_batches, prediction_batches, row_of, training_groups
+from ser.data.inputs import Store as RealStore
 from ser.data.utterance import Utterance
 
 lengths = st.lists(st.integers(1, 80_000), min_size=1, max_size=200).map(np.array)
@@ -85,6 +87,41 @@ def test_same_augmentation_whatever_the_workers_and_batches_but_another_every_ep
     assert all(torch.equal(alone[row], together[row]) for row in range(6))
     assert not torch.equal(alone[0], augmented(0, [[0]], epoch=2)[0])
     assert not torch.equal(alone[0] / alone[0].abs().max(), alone[1] / alone[1].abs().max())
+
+
+class CountingFeatures(Frontend):
+    """A frontend with features of its own that are the same for all folds: one number a clip, times what the fold multiplies them by."""
+
+    features_name = "the loudest sample"
+
+    def __init__(self, factor):
+        self.factor, self.computed = factor, 0
+
+    def features(self, samples):
+        self.computed += 1
+        return samples.max(keepdims=True)
+
+    def prepare(self, clip, features=None):
+        return (self.features(clip.samples) if features is None else features) * self.factor
+
+
+def test_features_of_clips_that_stay_the_same_are_computed_once_for_all_epochs_and_folds(monkeypatch):
+    clips = [np.full(100, level, np.int16) for level in (100, 200, 300)]
+    store, folds = RealStore.of_samples(clips), [CountingFeatures(1), CountingFeatures(2)]
+    for frontend in folds:
+        for epoch in (0, 1):
+            prepared = PreparedClips(store, frontend, epoch=epoch)
+            assert [prepared[row][1][0] for row in range(3)] == [clip.max() / 2**15 * frontend.factor for clip in clips]
+    assert [frontend.computed for frontend in folds] == [3, 0]
+    louder = PreparedClips(store, folds[0], Augmenter(AugmentConfig(gain=GainConfig(p=1.0))), seed=1)
+    assert louder[0][1][0] != clips[0].max() / 2**15, "what augmentation changes has features of its own"
+    assert folds[0].computed == 4
+    monkeypatch.setattr(batches, "MOST_KEPT", 2 * 4)
+    few = RealStore.of_samples([np.full(100, level, np.int16) for level in (1, 2, 3)])
+    for _ in range(2):
+        prepared = PreparedClips(few, folds[1])
+        assert [prepared[row][1][0] * 2**15 for row in range(3)] == [2, 4, 6]
+    assert folds[1].computed == 4, "two are kept, the third is computed each time"
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=120).map(np.array), st.integers(0, 2**31))

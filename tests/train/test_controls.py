@@ -123,7 +123,7 @@ def test_features_and_predictions_depend_on_no_neighbour(store, tmp_path):
     rows = np.arange(len(store))
     order = np.random.default_rng(1).permutation(rows)
     for name, model, clips in networks(tmp_path, store):
-        alone = {row: PreparedClips(clips, model.frontend)[row][1] for row in rows.tolist()}
+        alone = {row: model.frontend.prepare(clips[row]) for row in rows.tolist()}
         batches = [order[start : start + 5].tolist() for start in range(0, len(order), 5)]
         prepared = PreparedClips(clips, model.frontend)
         for made, batch in load_batches(_Features(prepared), batches, 2):

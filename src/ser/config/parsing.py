@@ -1,4 +1,4 @@
-"""Command line and YAML files to a checked config, and back.
+"""Command line and YAML files to a checked config (and the name of outputs/X, where none is given), and back.
 
 YAML files (`--config`, several may be layered) override the defaults, the command line (`--train.epochs 3`) overrides the files. One
 grammar for every command: keys are written with underscores (dashes mean the same), lists given twice join, anything else is given once.

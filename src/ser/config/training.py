@@ -97,6 +97,9 @@ class RunConfig:
     processes: PositiveInt = 1
     """So many folds are trained side by side, each in a process of its own with its share of the processors. Of a small network on a CPU
     a second thread makes next to nothing faster, a second fold does; a large one wants all threads. Of several GPUs each gets its own."""
+    launcher: Literal["here", "ray"] = "here"
+    """Who starts the folds: this process, or Ray, as tasks of the cluster that RAY_ADDRESS names, or of this machine's CPUs and GPUs alone
+    (pip install -r requirements-ray.txt); one that loses its worker goes on elsewhere from its checkpoint. Short: --launcher ray."""
     checkpoint_minutes: PositiveFloat = 5.0
     """A checkpoint this often; rarer on a disk so slow that writing them would take over 2 % of the time."""
     checkpoint_steps: PositiveInt | None = None

@@ -82,6 +82,10 @@ def _cut(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield rows[start : start + size]
 
 
+MOST_KEPT = 256_000_000
+"""Bytes of features in memory, about: of 10,000 clips of 2.5 s as 40 MFCC."""
+
+
 class PreparedClips(Dataset):
     """Clips by row as model inputs: read from the store, augmented (training only), prepared by the model's frontend."""
 
@@ -94,6 +98,8 @@ class PreparedClips(Dataset):
         epoch: int = 0,
     ):
         self.store, self.frontend, self.augmenter, self.seed, self.epoch = store, frontend, augmenter, seed, epoch
+        self.features_name = getattr(frontend, "features_name", None)  # of what it makes of a clip that doesn't change
+        self._hashes = None if self.features_name is None else store.report["audio_hash"].to_numpy()
 
     def __getitem__(self, draw: int) -> tuple[int, np.ndarray]:
         clips = len(self.store.frames)
@@ -102,8 +108,19 @@ class PreparedClips(Dataset):
         if self.augmenter is not None and self.augmenter.active:
             again = ("copy", copy) if copy else ()
             seed = seed_of(self.seed, "augment", self.epoch, clip.id, *again)
-            clip = clip._replace(samples=self.augmenter(clip.samples, seed))
-        return row, self.frontend.prepare(clip)
+            return row, self.frontend.prepare(clip._replace(samples=self.augmenter(clip.samples, seed)))
+        if self.features_name is None:
+            return row, self.frontend.prepare(clip)
+        return row, self.frontend.prepare(clip, self._features(row, clip.samples))
+
+    def _features(self, row: int, samples: np.ndarray) -> np.ndarray:
+        """The frontend's features of a clip, computed once for all epochs and folds of a process, as far as MOST_KEPT reaches."""
+        kept = self.store.clips.kept(self.features_name)
+        if (features := kept.get(self._hashes[row])) is None:
+            features = self.frontend.features(samples)
+            if (len(kept) + 1) * features.nbytes <= MOST_KEPT:
+                kept[self._hashes[row]] = features
+        return features
 
     def collate(self, items: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
         rows, inputs = zip(*items, strict=True)

@@ -1,4 +1,4 @@
-"""Reading a CSV that somebody else made, in whatever form Excel, pandas or an editor left it, and what can be wrong with it.
+"""Reading a CSV that somebody else made, as Excel, pandas or an editor left it; ids that are missing, damaged or there twice are refused.
 
 Everything stays text, as written (an id `0012` keeps its zeros), but for signs that nobody can see; what a cell means is for the caller
 to say. Rows have the numbers a spreadsheet shows: the header is row 1, and blank rows count.

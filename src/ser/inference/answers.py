@@ -1,4 +1,4 @@
-"""From probabilities to what is answered: the likeliest label, or where several may apply those that reach their thresholds."""
+"""From probabilities to what is answered (columns label, confidence, p_<label>): the likeliest, or all that reach their thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading back a run folder, and refusing one that doesn't hold together.
+"""Reading back a run folder, its folds averaged for the test clips, and refusing one that doesn't hold together.
 
 A run is what `python -m ser.train` leaves in outputs/X. Rows are matched by clip id, never by position or by the order
 in which a folder lists its files.

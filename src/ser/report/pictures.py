@@ -61,11 +61,11 @@ def plot_confusion(
     count = len(label_names)
     rows = [f"{name} ({n})" for name, n in zip(label_names, matrix.sum(axis=1), strict=True)]
     side = max(0.72 * count, 2.6)
-    left, bottom, right, top = 0.5 + _inches(rows), 0.6 + 0.7 * _inches(label_names), 0.95, 0.4
+    left, bottom, right, top = 0.5 + _inches(rows), 0.6 + 0.7 * _inches(label_names), 0.15, 0.4
     width, height = left + side + right, bottom + side + top
     figure = Figure(figsize=(width, height))  # margins by hand: a layout engine draws everything three times
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(count, count):
         if matrix[row, column]:
             colour = "white" if share[row, column] > 0.5 else "black"
@@ -74,8 +74,6 @@ def plot_confusion(
     axes.set_xticks(range(count), label_names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), rows)
     axes.set(xlabel="predicted", ylabel="true (clips)", title=title or f"accuracy {np.trace(matrix) / max(matrix.sum(), 1):.3f}")
-    bar = figure.add_axes(((left + side + 0.15) / width, bottom / height, 0.15 / width, side / height))
-    figure.colorbar(image, cax=bar, label="share of the true label")
     save_figure(figure, png)
 
 

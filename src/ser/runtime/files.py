@@ -1,4 +1,4 @@
-"""Writing files so that a crash, a kill or a full disk never leaves half of one.
+"""Writing files (numbers in CSVs with nine digits) so that a crash, a kill or a full disk never leaves half of one.
 
 Everything goes to a temporary name beside the target, is flushed to the disk, and takes the target's
 name in one step. Readers see the old file or the new one, never a mixture.

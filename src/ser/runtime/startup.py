@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ def end_quietly_while_importing() -> None:
 
 def begin_command() -> None:
     """From here on Ctrl-C is an exception, and a sign that the terminal's encoding lacks is shown as `?`."""
+    gc.set_threshold(10_000)  # by default a seventh of the time that transformers and scikit-learn take to import is a search for garbage
     if signal.getsignal(signal.SIGINT) == _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""From segments to what stands on the screen: lines that fit, times that can be read, nothing over anything else.
+"""From segments to what stands on the screen: tags for the deaf, lines that fit, times that can be read, nothing over anything else.
 
 Times are whole centiseconds from here on: it is what .ass can hold, and an integer can't round to 60.00 seconds.
 """

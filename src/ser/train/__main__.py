@@ -5,6 +5,7 @@
     python -m ser.train --config configs/demo.yaml --run.output outputs/try --train.epochs 2
     python -m ser.train --config configs/mfcc_cnn.yaml --seeds 0,1,2         # one split, three trainings, and how far they lie apart
     python -m ser.train --config configs/mfcc_cnn.yaml --cv.full_fit true    # and a model of all clips after the folds
+    python -m ser.train --config configs/wavlm_large.yaml --launcher ray     # folds on a cluster (RAY_ADDRESS), or on this machine's GPUs
     torchrun --standalone --nproc_per_node 2 -m ser.train --config configs/wav2vec2_base.yaml    # two GPUs, each fold on both
 
 Run the same command again after an interruption: finished folds are skipped, the running one goes on.
@@ -20,9 +21,11 @@ def main(argv: list[str]) -> None:
     parser = build_parser("train", __doc__)
     add_list(parser, "--folds", "Train only these folds, e.g. 0,3; the report is made when all are there.")
     add_list(parser, "--seeds", "Train once for each of these seeds, e.g. 0,1,2 (the key run.seeds); the report tells their spread.")
+    parser.add_argument("--launcher", choices=("here", "ray"), help="Who starts the folds (the key run.launcher): ray makes tasks of them.")
     config, arguments = parse(parser, argv)
     if arguments.seeds is not None:
         config.run.seeds = chosen_seeds(arguments.seeds)
+    config.run.launcher = arguments.launcher or config.run.launcher
     # Not at the top: --help and a wrong word answer before torch is imported.
     from ser.train.helping import leading
     from ser.train.training import train

@@ -32,8 +32,8 @@ from ser.train.lock import is_being_trained
 
 NEUTRAL_KEYS = {
     "data.root", "data.cache", "data.on_bad_audio", "data.allow_absolute_paths", "data.speakers", "data.transcripts", "cv.file",
-    "cv.full_fit", "train.workers", "train.threads", "tracking", "run.output", "run.seeds", "run.processes", "run.checkpoint_minutes",
-    "run.checkpoint_steps", "run.time_budget", "run.start_over", "run.on_out_of_memory", "run.price_per_hour",
+    "cv.full_fit", "train.workers", "train.threads", "tracking", "run.output", "run.seeds", "run.processes", "run.launcher",
+    "run.checkpoint_minutes", "run.checkpoint_steps", "run.time_budget", "run.start_over", "run.on_out_of_memory", "run.price_per_hour",
 }  # fmt: skip
 """Keys that may differ when a run goes on: they don't change its results, or data.json and folds.csv show it if they do."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TextIO
 from ser.runtime.errors import UserError
 
 NAME = ".lock"
+MOST_SECONDS = 90.0
+"""So long a process that has been asked to stop may take to write its checkpoint."""
 
 
 @contextmanager
@@ -23,9 +26,16 @@ def only_process(folder: Path) -> Iterator[None]:
         yield
 
 
-def is_being_trained(run_folder: Path) -> bool:
-    """Whether another process holds the lock of some model of this run."""
-    for path in run_folder.glob(f"*/{NAME}"):
+def wait_until_free(folder: Path) -> None:
+    """Wait for a process that holds the lock of a fold's folder and is about to end; MOST_SECONDS at most."""
+    end = time.monotonic() + MOST_SECONDS
+    while is_being_trained(folder.parent, folder.name) and time.monotonic() < end:
+        time.sleep(0.5)
+
+
+def is_being_trained(run_folder: Path, model: str = "*") -> bool:
+    """Whether another process holds the lock of some model of this run, or of this one."""
+    for path in run_folder.glob(f"{model}/{NAME}"):
         with path.open("a") as file:
             if not _take(file):
                 return True

@@ -22,12 +22,14 @@ import torch
 
 import ser
 from ser.audio.pool import processors
+from ser.config import Config
 from ser.config.parsing import load_config, save_config
 from ser.report.fold_report import fold_report
 from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError, run_command
 from ser.runtime.progress import say
 from ser.train.experiment import Experiment, open_experiment
-from ser.train.fold import train_fold
+from ser.train.fold import train_part
+from ser.train.part import fold_part, full_part
 from ser.train.signals import Stopper
 
 POLL_SECONDS = 0.2
@@ -53,12 +55,10 @@ def train_side_by_side(run: Experiment, folds: Sequence[int], stopper: Stopper) 
     waiting, running, told = list(folds), [], queue.SimpleQueue()
     at_once = min(run.config.run.processes, len(waiting))
     threads = run.config.train.threads or max(1, processors() // at_once)
-    alone = replace(run.config.run, processes=1, start_over=False, seeds=[])
-    config = replace(run.config, run=alone, train=replace(run.config.train, threads=threads))
     say(f"{at_once} folds at a time, each in a process of its own with {threads} thread(s)")
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "config.yaml"
-        save_config(config, file)
+        save_config(as_trained_alone(run, threads), file)
         try:
             while waiting or running:
                 stopper.check()
@@ -68,11 +68,31 @@ def train_side_by_side(run: Experiment, folds: Sequence[int], stopper: Stopper) 
                 _pass_on(told)
                 for training in [training for training in running if training.process.poll() is not None]:
                     running.remove(training)
-                    _end(run, training, told)
+                    _pass_on(told)
+                    tell_end(run, training.fold, training.process.returncode, "".join(training.words))
         finally:
             _stop([training.process for training in running])
             _pass_on(told)
             save_config(run.config, run.folder / "config.yaml")  # each process wrote its own way to train there
+
+
+def as_trained_alone(run: Experiment, threads: int) -> Config:
+    """What the process of one fold is told: the experiment, and so many threads."""
+    alone = replace(run.config.run, processes=1, launcher="here", start_over=False, seeds=[])
+    return replace(run.config, run=alone, train=replace(run.config.train, threads=threads))
+
+
+def command_of(config: Path, fold: int | None) -> dict:
+    """How the process of one fold (None: of the model of all clips) is started: arguments of Popen, but for its surroundings."""
+    words = [sys.executable, "-m", "ser.train.side_by_side", str(config), "full_fit" if fold is None else str(fold)]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return {"args": words, "preexec_fn": _end_with_parent} | pipes
+
+
+def environment_of() -> dict[str, str]:
+    """The surroundings of such a process: this one's, and where the code is."""
+    paths = [str(Path(ser.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
 
 def gpu_of(place: int) -> dict[str, str]:
@@ -85,13 +105,8 @@ def gpu_of(place: int) -> dict[str, str]:
 
 
 def _begin(fold: int, place: int, config: Path, told: queue.SimpleQueue) -> _Training:
-    source = str(Path(ser.__file__).parents[1])
-    paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
-    environment |= gpu_of(place) | {"SER_STARTED": os.environ.get("SER_STARTED", str(time.time()))}  # a time budget counts from here
-    command = [sys.executable, "-m", "ser.train.side_by_side", str(config), str(fold)]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, **pipes, env=environment, preexec_fn=_end_with_parent)  # noqa: S603 - our own command
+    began = {"SER_STARTED": os.environ.get("SER_STARTED", str(time.time()))}  # a time budget counts from here
+    process = subprocess.Popen(**command_of(config, fold), env=environment_of() | gpu_of(place) | began)
     training = _Training(fold, place, process, deque(maxlen=LAST_WORDS))
     threading.Thread(target=_listen, args=(training, told), daemon=True).start()
     return training
@@ -118,15 +133,15 @@ def _pass_on(told: queue.SimpleQueue) -> None:
             print(told.get(timeout=left), flush=True)
 
 
-def _end(run: Experiment, training: _Training, told: queue.SimpleQueue) -> None:
-    """After a fold's process has ended: its report, or why there is none."""
-    _pass_on(told)
-    if training.process.returncode == EXIT_INTERRUPTED:
-        raise Interrupted(f"fold {training.fold} was stopped. Run the same command again to go on.")
-    if training.process.returncode:
-        words = "".join(training.words)
-        raise UserError(f"fold {training.fold} ended with code {training.process.returncode}; its last words:\n{words}".rstrip())
-    print(fold_report(run.folder / f"fold_{training.fold}"))
+def tell_end(run: Experiment, fold: int | None, code: int, words: str) -> None:
+    """After a fold's process has ended: its report, or why there is none. The model of all clips has no report."""
+    title = "full fit" if fold is None else f"fold {fold}"
+    if code == EXIT_INTERRUPTED:
+        raise Interrupted(f"{title} was stopped. Run the same command again to go on.")
+    if code:
+        raise UserError(f"{title} ended with code {code}; its last words:\n{words}".rstrip())
+    if fold is not None:
+        print(fold_report(run.folder / f"fold_{fold}"))
 
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:
@@ -138,14 +153,15 @@ def _stop(processes: Sequence[subprocess.Popen]) -> None:
 
 
 def _train_one(words: Sequence[str]) -> None:
-    """What each process does: config file and fold -> that fold, and nothing of the run's report."""
+    """What each process does: config file and fold (or full_fit) -> that model, and nothing of the run's report."""
     config = load_config(words[0])
     torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     with Stopper(config.run.time_budget) as stopper:
         with stopper.at_once():
             run = open_experiment(config)
-        train_fold(run, int(words[1]), stopper)
+        part = full_part(run) if words[1] == "full_fit" else fold_part(run, int(words[1]))
+        train_part(run, part, stopper)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
 from ser.report.seeds_report import seeds_report
+from ser.runtime.files import read_json
 from ser.runtime.progress import busy
 from ser.scoring.metrics import describe
 from ser.scoring.spread import describe_spread
@@ -22,6 +23,7 @@ from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import Experiment, open_experiment
 from ser.train.fold import is_finished, train_fold, train_part
 from ser.train.frozen import check_train_keys
+from ser.train.on_ray import train_on_ray
 from ser.train.part import full_part, is_whole
 from ser.train.seed_configs import configs_of_seeds, outdated_report, write_group
 from ser.train.side_by_side import train_side_by_side
@@ -102,6 +104,9 @@ def _train_folds(run: Experiment, folds: list[int], stopper: Stopper) -> None:
         Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
         print(f"fold {fold}: finished before, skipped")
     waiting = [fold for fold in folds if not is_finished(run.folder, fold)]
+    if waiting and run.config.run.launcher == "ray":
+        train_on_ray(run, waiting, stopper)
+        return
     if min(run.config.run.processes, len(waiting)) > 1 and not distributed.is_initialized():
         train_side_by_side(run, waiting, stopper)
         return
@@ -120,7 +125,11 @@ def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
         print("full fit: finished before, skipped")
         return folder
     stopper.check()
-    metrics = train_part(run, part, stopper)
+    if run.config.run.launcher == "ray":
+        train_on_ray(run, [None], stopper)
+        metrics = read_json(folder / "metrics.json")
+    else:
+        metrics = train_part(run, part, stopper)
     print(
         f"full fit: {metrics['train_clips']} clips, epoch {metrics['epoch']} ({metrics['epoch_chosen_by']}). No clip is left to score it "
         f"by; `python -m ser.ensemble {run.folder} {folder} --output submissions/NAME.csv` lets it predict the test clips beside the folds."

@@ -40,9 +40,17 @@ class FrameFrontend:
     max_frames: int | None = None
     """Longer clips are cut to the stretch of this many frames with the most energy."""
 
-    def prepare(self, clip: Utterance) -> np.ndarray:
-        """Samples (T,) -> (frames, features) float32, standardised for the clip's voice (pooled when unknown)."""
-        return self.standards.of(clip).apply(self.features(clip.samples))
+    @property
+    def features_name(self) -> str:
+        """Of what `features` makes of clips, which doesn't depend on the training part."""
+        return f"{self.spectrum} {self.coefficients} {self.max_samples} {self.min_frames} {self.max_frames}"
+
+    def prepare(self, clip: Utterance, features: np.ndarray | None = None) -> np.ndarray:
+        """Samples (T,) -> (frames, features) float32, standardised for the clip's voice (pooled when unknown).
+
+        features: what `features` made of the samples, where it is at hand.
+        """
+        return self.standards.of(clip).apply(self.features(clip.samples) if features is None else features)
 
     def features(self, wave: np.ndarray) -> np.ndarray:
         """(T,) float32 -> (frames, features) float32, before standardising."""
