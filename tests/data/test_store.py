@@ -18,6 +18,8 @@ import pytest
 import ser
 from ser.audio import UNUSABLE, decode, decode_all, to_float
 from ser.config import DataConfig
+from ser.data import hashes
+from ser.data.clip_cache import write_clips
 from ser.data.hashes import hash_files
 from ser.data.store import ClipStore, UnusableClip
 from ser.runtime.errors import UserError
@@ -380,3 +382,44 @@ def test_a_cache_that_can_not_be_written_is_an_error_with_its_name(paths, tmp_pa
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
         ClipStore.open(paths, DataConfig(cache=str(tmp_path / "file" / "cache")))
+
+
+@pytest.fixture(params=["a file", "below a file", "a read-only disk"])
+def forbidden(request, tmp_path):
+    """A cache folder that can't be written, and a part of what the system says."""
+    place = tmp_path / "forbidden"
+    if request.param == "a read-only disk":
+        place.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", place], capture_output=True, check=False)
+        if mounted.returncode:
+            pytest.skip(f"nothing can be mounted here ({mounted.stderr.decode().strip()})")
+        yield place, "Read-only file system"
+        subprocess.run(["umount", "-l", place], check=True)
+    else:
+        place.touch()
+        yield place / "cache" if request.param == "below a file" else place, "Not a directory"
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_what_to_do(paths, forbidden):
+    cache, says = forbidden
+    told = rf"the cache {cache} can't be used \({says}: .*Choose another folder with --data.cache DIR"
+    with pytest.raises(UserError, match=told):
+        ClipStore.open(paths, DataConfig(cache=str(cache)))
+    with pytest.raises(UserError, match=told):
+        write_clips(cache / "features-x-1", {"a": {"b": np.zeros(3)}})
+
+
+def test_clips_that_are_all_in_a_read_only_cache_are_read_from_it(paths, config, monkeypatch):
+    before = ClipStore.open(paths, config)
+    memory = Path(config.cache) / "file_hashes.csv"
+    memory.unlink(missing_ok=True)
+    monkeypatch.setattr(hashes, "SETTLED_SECONDS", -1000.0)  # so that there is something to remember
+    mounted = subprocess.run(["mount", "--bind", config.cache, config.cache], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted here ({mounted.stderr.decode().strip()})")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", config.cache], check=True)
+        after = ClipStore.open(paths, config)
+        assert np.array_equal(after[3], before[3]) and not memory.exists()
+    finally:
+        subprocess.run(["umount", "-l", config.cache], check=True)

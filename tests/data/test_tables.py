@@ -82,6 +82,17 @@ def test_speakers_are_found_beside_the_data_and_put_in_table_order(tmp_path):
     assert read(root).train.speakers == ("A", "B")
 
 
+def test_speakers_of_other_clips_beside_a_csv_are_not_asked_for(tmp_path):
+    competition(tmp_path, speakers="id,speaker\nTRAIN_0001,B\nTRAIN_0000,A\n")
+    labelled = tmp_path / "test_labels.csv"
+    labelled.write_text("id,path,label,speaker\nTEST_0000,./test/x.wav,2,S30\nTEST_0001,./test/y.wav,0,S31\n")
+    assert read(labelled).train.speakers == ("S30", "S31")
+    labelled.write_text("id,path,label\nTEST_0000,./test/x.wav,2\nTEST_0001,./test/y.wav,0\n")
+    assert read(labelled).train.speakers is None
+    labelled.write_text("id,path,label\nTEST_0000,./test/x.wav,2\nTRAIN_0001,./test/y.wav,0\n")
+    wrong(labelled, "no speaker for 1 training clip: TEST_0000")
+
+
 def test_speakers_file_named_by_the_user_wins(tmp_path):
     root = competition(tmp_path, speakers="id,speaker\nTRAIN_0001,B\nTRAIN_0000,A\n")
     other = tmp_path / "mine.csv"

@@ -76,8 +76,16 @@ def test_what_is_no_view_is_told_with_what_is_allowed(wrong):
         read_views(f"gain:3,{wrong}")
 
 
+@pytest.mark.parametrize("same", ["speed:1", "speed:1.00", "gain:0", "gain:-0.0", "shift:0"])
+def test_a_view_that_is_the_clip_as_it_is_is_refused_because_it_would_count_twice(same):
+    with pytest.raises(UserError, match=rf"--predict.views: given {same}, which is the clip as it is.* would count twice: take it out"):
+        read_views(f"gain:3,{same}")
+
+
 def test_a_view_twice_and_a_view_of_texts_are_refused():
-    with pytest.raises(UserError, match="twice"):
+    with pytest.raises(UserError, match=r"speed:0\.9 is there twice, which would double its weight"):
         read_views("speed:0.9,speed:0.90")
+    with pytest.raises(UserError, match="the same stretch of a clip is there twice"):
+        read_views("crops:2,crops:3")
     with pytest.raises(UserError, match="reads texts"):
         view_of(Store.of_texts(["good"]), View("gain", 3.0), 4.0)

@@ -154,7 +154,7 @@ def test_fault_8_missing_folds_are_left_out_of_sum_and_count_when_allowed(tmp_pa
     assert members.test[0] == pytest.approx(hand_mean(run, [0, 2]).to_numpy())
     assert record["runs"][0]["folds"] == [0, 2] and record["runs"][0]["missing_folds"] == [1]
     assert record["oof"]["n"] == 40
-    assert any("missing folds: 1" in line for line in record["warnings"])
+    assert any("2 of 3 folds are finished, missing: 1. What is finished is taken." in line for line in record["warnings"])
     assert any("over the 40 of 60 training clips" in line for line in record["warnings"])
 
 

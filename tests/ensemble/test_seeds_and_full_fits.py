@@ -1,5 +1,7 @@
 """Members that are several seeds of one experiment, and models of all clips, which predict without being judged."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from ser.ensemble import __main__ as ensemble
 from ser.ensemble.blend import blend_runs
 from ser.inference.runs import read_run
 from ser.inference.seed_runs import read_seeds, seed_folders
+from ser.inference.unfinished import unfinished
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, write_csv, write_json
 
@@ -85,6 +88,33 @@ def test_a_seed_that_is_missing_or_of_another_split_is_told(group, tmp_path):
     (group / "config.yaml").unlink()
     with pytest.raises(UserError, match="doesn't say which"):
         seed_folders(group)
+
+
+def test_unfinished_seeds_are_refused_all_at_once_and_left_out_when_allowed(group, tmp_path):
+    shutil.rmtree(group / "seed_1")
+    (group / "seed_2" / "fold_1" / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"seed_1: not begun; seed_2: 2 of 3 folds are finished, missing: 1\. Run the same .*allow_missing"):
+        blend_runs([group], tmp_path / "x.csv")
+    record = blend_runs([group], tmp_path / "submissions" / "some.csv", allow_missing_folds=True)
+    runs = [read_run(group / f"seed_{seed}", allow_missing_folds=True) for seed in (0, 2)]
+    expected = np.mean([run.oof for run in runs], axis=0)[runs[1].predicted]
+    assert record["oof"]["accuracy"] == pytest.approx((expected.argmax(1) == runs[0].labels[runs[1].predicted]).mean())
+    assert record["runs"][0]["seeds"]["names"] == ["seed_0", "seed_2"] and record["runs"][0]["missing_folds"] == [1]
+    told = "seed_1: not begun; seed_2: 2 of 3 folds are finished, missing: 1. What is finished is taken."
+    assert any(told in line for line in record["warnings"])
+    shutil.rmtree(group / "seed_2")
+    assert blend_runs([group], tmp_path / "submissions" / "one.csv", allow_missing_folds=True)["runs"][0]["seeds"] is None
+    shutil.rmtree(group / "seed_0" / "fold_0")
+    assert unfinished(group / "seed_0") == f"{group / 'seed_0'}: 2 of 3 folds are finished, missing: 0"
+
+
+def test_seeds_that_are_no_longer_asked_for_are_in_no_blend_and_named(group, tmp_path):
+    save_config(Config(data=DataConfig(root=str(tmp_path / "input")), run=RunConfig(seeds=[0, 1])), group / "config.yaml")
+    record = blend_runs([group], tmp_path / "submissions" / "two.csv")
+    mean = np.mean([test_of_run(group / f"seed_{seed}") for seed in (0, 1)], axis=0)
+    assert (pd.read_csv(tmp_path / "submissions" / "two.csv")["label"].to_numpy() == mean.argmax(1)).all()
+    assert record["runs"][0]["seeds"]["names"] == ["seed_0", "seed_1"]
+    assert any("is of seed_0, seed_1" in line and "Trained before and not taken: seed_2." in line for line in record["warnings"])
 
 
 @pytest.mark.parametrize("method", ["mean", "gmean"])

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -134,6 +135,28 @@ def test_an_interrupted_sweep_draws_and_finds_what_an_uninterrupted_one_does(sta
             stops += 1
     assert stops == 3
     assert drawn(open_sweep(tmp_path / "pieces", words)) == drawn(whole)
+
+
+def test_a_trial_killed_between_its_last_fold_and_its_result_ends_as_it_would_have(stand_in, words, tmp_path, monkeypatch, capsys):
+    whole = open_sweep(tmp_path / "whole", words)
+    run_trials(whole, 4)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trial ")]
+    assert any("given up after" in line for line in said)
+    tell, killed = optuna.study.Study.tell, set()
+
+    def killed_once(study, trial, *given, **named):
+        if trial.number not in killed:
+            killed.add(trial.number)
+            raise Interrupted("killed")
+        return tell(study, trial, *given, **named)
+
+    monkeypatch.setattr(optuna.study.Study, "tell", killed_once)
+    for _ in range(4):
+        with pytest.raises(Interrupted):
+            run_trials(open_sweep(tmp_path / "pieces", words), 4)
+    run_trials(open_sweep(tmp_path / "pieces", words), 4)
+    assert drawn(open_sweep(tmp_path / "pieces", words)) == drawn(whole)
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("trial ")] == said
 
 
 def test_two_processes_share_the_trials_and_none_is_trained_twice(stand_in, words, tmp_path):

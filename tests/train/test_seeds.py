@@ -12,7 +12,10 @@ from soak import compare
 
 from ser.config import load_config
 from ser.evaluate.evaluation import seen_in_training
-from ser.inference.opening import model_folders
+from ser.inference.opening import load_models, model_folders
+from ser.inference.seed_runs import seed_folders
+from ser.inference.unfinished import told_of_run
+from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
 from ser.train import __main__ as command
@@ -106,6 +109,36 @@ def test_prediction_takes_all_folds_of_all_seeds_and_knows_their_clips(whole, da
     report = pd.DataFrame(clips)[["file_hash", "audio_hash"]]
     assert seen_in_training(group, report).all() and seen_in_training(group / "seed_4" / "full_fit", report).all()
     assert not seen_in_training(group / "seed_4" / "fold_0", report).all()
+
+
+def test_prediction_takes_what_is_finished_and_says_which_seeds_and_folds_are_missing(whole, tmp_path, capsys):
+    group = tmp_path / "tiny"
+    shutil.copytree(whole / "outputs/tiny", group)
+    (group / "seed_4/fold_0/metrics.json").unlink()
+    assert model_folders(group)[0] == group / "seed_4/fold_1/model" and len(list(load_models(group, make_accelerator("fp32")))) == 3
+    assert "tiny, seed_4: 1 of 2 folds is finished, missing: 0. What is finished is taken." in capsys.readouterr().out
+    shutil.rmtree(group / "seed_4")
+    assert len(model_folders(group)) == 2
+    clips = pd.DataFrame(read_json(group / "seed_7" / "data.json")["train"])[["file_hash", "audio_hash"]]
+    assert told_of_run(group)[0].startswith(f"{group}, seed_4: not begun.") and seen_in_training(group, clips).all()
+    (group / "seed_7/fold_0/metrics.json").unlink()
+    (group / "seed_7/fold_1/metrics.json").unlink()
+    with pytest.raises(UserError, match=r"no trained model: of seed_4, seed_7 not one fold is finished\. Run the same"):
+        model_folders(group)
+
+
+def test_another_list_of_seeds_takes_those_alone_and_says_what_stays(whole, data, tmp_path, capsys):
+    shutil.copytree(whole / "outputs", tmp_path / "outputs")
+    config = load_config(write_config(tmp_path, data, seeds=[8, 9]))
+    assert train(config, folds=[]) is None  # as killed before the first fold was finished
+    told = capsys.readouterr().out
+    assert told.count("is of seeds 8, 9 from now on. Trained before and not among them: seed_4, seed_7;") == 1
+    assert "are still of seeds 4, 7, until" in told
+    group = tmp_path / "outputs" / "tiny"
+    assert seed_folders(group) == [group / "seed_8", group / "seed_9"] and len(model_folders(group / "seed_4")) == 2
+    assert train(config, folds=[]) is None
+    told = capsys.readouterr().out
+    assert "from now on" not in told and "are still of seeds 4, 7, until" in told
 
 
 def test_killed_seeds_and_full_fits_end_in_the_bytes_of_uninterrupted_ones(whole, data, tmp_path):

@@ -18,7 +18,7 @@ from torch import distributed
 import ser
 from ser.runtime.errors import EXIT_INTERRUPTED, run_command
 from ser.runtime.files import read_json
-from ser.runtime.team import Team
+from ser.runtime.team import Team, join_team
 from ser.train import __main__ as train
 from ser.train.state import Progress
 from tiny import make_tiny_data, write_tiny_config
@@ -119,6 +119,17 @@ def test_what_two_began_one_ends(alone, data, tmp_path):
     assert exit_codes(processes) == [-signal.SIGKILL, EXIT_INTERRUPTED]
     train.main(["--config", str(config), "--folds", "0"])
     pd.testing.assert_frame_equal(tables(alone, "history.csv"), tables(tmp_path, "history.csv"), rtol=1e-4)
+
+
+def test_a_launcher_that_was_asked_for_several_and_starts_one_is_told(monkeypatch, capsys):
+    for name in ("WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASTER_PORT", "29500")  # all that accelerate launch --num_processes 2 leaves without a GPU
+    assert join_team().size == 1 and capsys.readouterr().out == ""  # left over in a shell, which is no launcher
+    monkeypatch.setattr("ser.runtime.team._is_launcher", lambda process: True)
+    assert join_team().size == 1 and "started one process, not several" in capsys.readouterr().out
+    monkeypatch.delenv("MASTER_PORT")
+    assert join_team().size == 1 and capsys.readouterr().out == ""
 
 
 def test_batches_are_shared_evenly_and_the_step_keeps_its_clips():

@@ -10,7 +10,7 @@ import yaml
 
 from ser.data.csv_input import shown
 from ser.inference.answers import several_labels
-from ser.inference.seed_runs import seed_folders
+from ser.inference.seed_runs import any_seed
 from ser.models.base import read_card
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
@@ -62,7 +62,7 @@ def check_one_label(candidates: list[Candidate]) -> None:
     """Raise UserError for a run or a model folder that gives a clip several labels."""
     for candidate in candidates:
         if candidate.kind == "run":
-            data = next(iter(seed_folders(candidate.place)), Path(candidate.place)) / "data.json"
+            data = any_seed(candidate.place) / "data.json"
             said = read_json(data) if data.is_file() else {}
         else:
             said = (candidate.kind == "transformers" and read_card(candidate.place)) or {}

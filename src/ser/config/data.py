@@ -22,7 +22,7 @@ class DataConfig:
     multi_label: bool = False
     """Several labels a clip, or none: columns label_<emotion> of 0 and 1, or a column label with lists, joy|sadness. For texts."""
     speakers: str | None = None
-    """CSV `id,speaker`, with `gender` where known. Without it, <root>/train_speakers.csv is used when it is there."""
+    """CSV `id,speaker`, with `gender` where known. Without it, train_speakers.csv beside the clips' table is used when it is there."""
     transcripts: str | None = None
     """CSV `id,text`: what is said in each clip, for models that read. Without it, the table's own column `text` is used."""
     max_seconds: PositiveFloat = 15.0

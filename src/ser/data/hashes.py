@@ -7,11 +7,14 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from ser.audio.decoding import stat_regular
+from ser.data.cache_folder import in_cache
+from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv
 from ser.runtime.progress import ProgressBar
 
@@ -47,7 +50,8 @@ def hash_files(paths: Sequence[str | os.PathLike], cache: str | os.PathLike, tit
         learned = {states[row]: results[row] for row in unknown if _settled(paths[row], results[row], states[row], started)}
         if learned:
             merged = _recall(memory) | learned  # another process may have added to it
-            write_csv(memory, pd.DataFrame({"state": merged.keys(), "hash": merged.values()}))
+            with suppress(UserError), in_cache(memory):  # a cache that is only read may hold all clips; else the store tells it
+                write_csv(memory, pd.DataFrame({"state": merged.keys(), "hash": merged.values()}))
     return results
 
 

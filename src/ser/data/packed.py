@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ser.data.cache_folder import in_cache
 from ser.runtime.files import system_errors_of, write_text
 
 INDEX, LOCK = "index.jsonl", "lock"
@@ -62,17 +63,18 @@ class PackedFolder:
     @contextmanager
     def adding(self) -> Iterator[PackedFolder]:
         """One process adds, others wait for it. The lock ends with its process, however that ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("ab") as lock, system_errors_of(self.folder):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                self.read()
-            except Damaged as damage:
-                print(f"{self.folder}: damaged ({damage}), its clips are decoded again", file=sys.stderr)
-                self._index_bytes = 0
-            if not self._index_bytes:
-                self._begin()
-            yield self
+        with in_cache(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / LOCK).open("ab") as lock, system_errors_of(self.folder):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                try:
+                    self.read()
+                except Damaged as damage:
+                    print(f"{self.folder}: damaged ({damage}), its clips are decoded again", file=sys.stderr)
+                    self._index_bytes = 0
+                if not self._index_bytes:
+                    self._begin()
+                yield self
 
     def add(self, clips: Iterable[tuple[dict, bytes]]) -> None:
         """Add rows (with `content`) and their int16 samples: all of them or, after an exception or a kill, none. Within `adding` only."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from ser.data.csv_input import CsvInput, check_ids, count, is_missing, read_csv_input, shown
 from ser.runtime.errors import UserError
 
+SPEAKERS = "train_speakers.csv"
+"""The file in a data folder that says who speaks in its training clips."""
 GENDERS = {"female": ("female", "f", "여성", "여"), "male": ("male", "m", "남성", "남")}
 
 
@@ -32,6 +34,11 @@ def known_speakers(path: Path, ids: Sequence[str]) -> tuple[tuple[str | None, ..
     if not speaker_of.keys() & set(ids):
         raise UserError(f"data.speakers: {path} has the ids {shown(speaker_of)}, the clips {shown(ids)}: not one is the same.")
     return tuple(speaker_of.get(name) for name in ids), tuple((gender_of or {}).get(name) for name in ids)
+
+
+def knows_any(path: Path, ids: Sequence[str]) -> bool:
+    """Whether there is such a CSV, and it has one of these clips."""
+    return path.is_file() and not set(read_csv_input(path).required("id")).isdisjoint(ids)
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, str | None] | None]:

@@ -20,6 +20,7 @@ import pandas as pd
 from ser.audio import SAMPLE_RATE, UNUSABLE, Clip, decode_all, to_float
 from ser.audio.decoding import extension, unopened
 from ser.config import DataConfig
+from ser.data.cache_folder import in_cache
 from ser.data.hashes import hash_files
 from ser.data.packed import Damaged, PackedFolder
 from ser.runtime.errors import UserError
@@ -157,7 +158,8 @@ def _open_or_add(files: dict[str, Path], config: DataConfig, title: str) -> Pack
     settings = f"{FORMAT} {float(config.min_seconds)} {float(config.max_seconds)}" + " noise_reduction" * config.noise_reduction
     packed = PackedFolder(Path(config.cache).absolute() / f"clips-{hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()}")
     try:
-        packed.read()
+        with in_cache(packed.folder):
+            packed.read()
     except Damaged:
         packed.rows = {}
     if not files.keys() <= packed.rows.keys():

@@ -20,7 +20,7 @@ from ser.data.label_matrix import read_label_matrix, refuse_folders
 from ser.data.labels import is_emotion
 from ser.data.paths import is_audio_name, resolve_paths
 from ser.data.sample_submission import Sample, read_sample
-from ser.data.speakers import known_speakers, read_speakers, speaker_column
+from ser.data.speakers import SPEAKERS, known_speakers, knows_any, read_speakers, speaker_column
 from ser.data.text_input import visible
 from ser.data.votes import read_votes, vote_columns
 from ser.runtime.errors import UserError
@@ -148,8 +148,7 @@ def with_voices(table: Table, config: DataConfig) -> Table:
 
 
 def _read_competition(root: Path, config: DataConfig, need_labels: bool) -> Dataset:
-    label_names, others = (), {}
-    train, test, sample = Table((), ()), None, None
+    train, test, sample, label_names, others = Table((), ()), None, None, (), {}
     if (root / "train.csv").is_file():
         source = read_csv_input(root / "train.csv")
         train = _with_speakers(with_transcripts(_read_clips(source, config), config), root, config)
@@ -171,7 +170,9 @@ def _read_single_csv(path: Path, config: DataConfig, need_labels: bool) -> Datas
             "or a CSV `file_path,emotion`."
         )
     source = read_csv_input(path)
-    train = _with_speakers(with_transcripts(_read_clips(source, config), config), path.parent, config)
+    train = with_transcripts(_read_clips(source, config), config)
+    if config.speakers or knows_any(path.parent / SPEAKERS, train.ids):  # those beside test_labels.csv are of other clips
+        train = _with_speakers(train, path.parent, config)
     train, label_names = _with_labels(train, source, config, need_labels)
     return Dataset(label_names, train, None, None, path, "csv", renamed(written_labels(source), label_names))
 
@@ -231,7 +232,7 @@ def _with_labels(table: Table, source: CsvInput, config: DataConfig, need_labels
 
 def _with_speakers(train: Table, folder: Path, config: DataConfig) -> Table:
     """Speakers from the CSV the user named, else train_speakers.csv in the data's folder, else the table's own column."""
-    path = Path(config.speakers).expanduser() if config.speakers else folder / "train_speakers.csv"
+    path = Path(config.speakers).expanduser() if config.speakers else folder / SPEAKERS
     if not path.is_file():
         if config.speakers:
             raise UserError(f"data.speakers: {path} is not a file. It must be a CSV `id,speaker`.")

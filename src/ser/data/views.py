@@ -15,6 +15,8 @@ from ser.data.store import ClipStore
 from ser.runtime.errors import UserError
 
 ALLOWED = {"speed": (0.67, 1.5), "gain": (-40.0, 40.0), "shift": (-0.5, 0.5), "crops": (2, 20)}
+AS_IT_IS = {"speed": 1.0, "gain": 0.0, "shift": 0.0}
+"""Values that leave a clip as it is, which is heard beside the views in any case."""
 USAGE = (
     "allowed are speed:F (tempo and pitch, 0.67 to 1.5), gain:DB (-40 to 40), shift:SHARE (of the clip's length, -0.5 to 0.5, what falls "
     "off is silence), crops:N (2 to 20 stretches of clips longer than the model hears at once), with commas between, "
@@ -84,9 +86,15 @@ def read_views(text: str | None) -> list[View]:
         low, high = ALLOWED.get(kind, (np.nan, np.nan))
         if not low <= number <= high or (kind == "crops" and number != int(number)):
             raise UserError(f"--predict.views: given {word}; {USAGE}.")
+        if number == AS_IT_IS.get(kind):
+            raise UserError(
+                f"--predict.views: given {word}, which is the clip as it is. That is heard anyway, so it would count twice: take it out; "
+                f"{USAGE}."
+            )
         views += [View("crops", step / (number - 1)) for step in range(1, int(number))] if kind == "crops" else [View(kind, number)]
-    if len(set(views)) < len(views):
-        raise UserError(f"--predict.views: given {text}; one of them is there twice, which would double its weight.")
+    if again := next((view for view in views if views.count(view) > 1), None):
+        what = "the same stretch of a clip" if again.kind == "crops" else str(again)
+        raise UserError(f"--predict.views: given {text}; {what} is there twice, which would double its weight. Name it once.")
     return views
 
 

@@ -16,6 +16,7 @@ from ser.ensemble.methods import DEFAULT, LEARNED, METHODS, Fitted, fit_mean, ne
 from ser.ensemble.page import write_blend_page
 from ser.ensemble.submission import find_sample, make_submission
 from ser.inference.runs import check_same_ids, read_csv
+from ser.inference.unfinished import told_of_run
 from ser.runtime.environment import git_commit
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_json, write_text
@@ -173,11 +174,7 @@ def error_correlation(oof: np.ndarray, labels: np.ndarray) -> list[list[float | 
 def _warnings(members: Members, record: dict) -> list[str]:
     found = suspicions(record["oof"], {})
     for run in members.runs:
-        if run.missing_folds:
-            found.append(
-                f"{run.folder}, missing folds: {', '.join(map(str, run.missing_folds))}. Its test probabilities are the mean of the "
-                f"{len(run.folds)} that are finished."
-            )
+        found += told_of_run(run.folder)
         if run.text_leak:
             found.append(f"{run.folder}: {run.text_leak}")
     if members.full_fits:

@@ -13,7 +13,8 @@ from ser.data.csv_input import count, shown
 from ser.inference.full_fits import FullFit, is_full_fit, read_full_fit
 from ser.inference.runs import Run, check_same_ids, read_run
 from ser.inference.same_clips import different_clips
-from ser.inference.seed_runs import read_seeds, seed_folders
+from ser.inference.seed_runs import SeedRuns, read_seeds, seed_folders
+from ser.inference.unfinished import GO_ON, unfinished
 from ser.runtime.errors import UserError
 from ser.runtime.progress import ProgressBar
 
@@ -33,7 +34,7 @@ class Members:
     oof: np.ndarray  # (R, n, C)
     test_ids: tuple[str, ...]
     test: np.ndarray  # (R + F, M, C): each run's mean over its folds, then those of all clips
-    seeds: tuple[tuple[Run, ...], ...]  # (R): of a member that is the average of several seeds its runs, else ()
+    seeds: tuple[tuple[Run, ...], ...]  # (R): of a member that averages several seeds its runs, else ()
     full_fits: tuple[FullFit, ...]  # (F)
 
     @property
@@ -57,9 +58,9 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
         if is_full_fit(folder):
             full_fits.append(read_full_fit(folder))
             continue
-        several = read_seeds(folder, allow_missing_folds) if seed_folders(folder) else None
+        several = _read_seeds(folder, allow_missing_folds) if seed_folders(folder) else None
         runs.append(several.average if several else read_run(folder, allow_missing_folds))
-        seeds.append(several.runs if several else ())
+        seeds.append(several.runs if several and len(several.runs) > 1 else ())
     if not runs:
         raise UserError(
             f"{full_fits[0].folder} was trained on all clips: nothing would say what the submission scores. Name its run beside it."
@@ -89,6 +90,12 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
         seeds=tuple(seeds),
         full_fits=tuple(full_fits),
     )
+
+
+def _read_seeds(folder: str | Path, allow_missing_folds: bool) -> SeedRuns:
+    if not allow_missing_folds and (missing := unfinished(folder)):
+        raise UserError(f"{missing}. {GO_ON}; `python -m ser.ensemble --allow_missing_folds` blends what is there.")
+    return read_seeds(folder, allow_missing_folds)
 
 
 def _check_same_data(first: Run, other: Run) -> None:

@@ -1,6 +1,7 @@
 """Evaluate a trained model on labelled clips that it hasn't seen: a folder per emotion, a CSV, or a competition's train.csv.
 
     python -m ser.evaluate --model outputs/xlsr_korean_15 --data.root data/emotions --output reports/emotions
+    python -m ser.evaluate --model outputs/demo --data.root input/demo/test_labels.csv --output reports/demo
     python -m ser.evaluate --model outputs/demo/fold_0 --data.root clips.csv --output reports/clips
     python -m ser.evaluate --model outputs/demo --data.root clips.csv --predict.views speed:0.95,speed:1.05 --output reports/views
     python -m ser.evaluate --model OWNER/NAME --data.root data/emotions --output reports/hub --mapping LABEL_0=angry,LABEL_1=sad

@@ -16,7 +16,8 @@ from ser.data.tables import Dataset
 from ser.data.views import View
 from ser.inference.prediction import predict_clips
 from ser.inference.same_clips import places_in_run
-from ser.inference.seed_runs import seed_folders
+from ser.inference.seed_runs import any_seed
+from ser.inference.unfinished import told_of_run
 from ser.inference.views import ViewsGain, gain_of_views
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
@@ -120,6 +121,7 @@ def evaluate(
         seen=seen,
         views=gain_of_views(views, labels, probabilities, as_they_are, speakers) if views else None,
         warnings=(
+            *told_of_run(model),
             *_warnings(seen, labels, probabilities, speakers, classes, matched),
             *[f"{unclear} clips have votes without a majority: not scored."] * bool(unclear),
         ),
@@ -171,7 +173,7 @@ def match_labels(model_names: Sequence[str], data_names: Sequence[str], given: M
 
 def seen_in_training(model: str | Path, report: pd.DataFrame) -> np.ndarray:
     """(n,) bool: which clips of a store's report the model was trained on, as far as the model's run is there to ask."""
-    model = next(iter(seed_folders(model)), model)  # all seeds have trained on the same clips
+    model = any_seed(model)  # all seeds have trained on the same clips
     run = run_folder_of(model)
     if run is None:
         return np.zeros(len(report), bool)

@@ -12,10 +12,12 @@ from ser.config import DataConfig
 from ser.data.inputs import Input
 from ser.inference.answers import several_labels
 from ser.inference.seed_runs import seed_folders
+from ser.inference.unfinished import GO_ON, told_of_run
 from ser.models.base import Model
 from ser.models.hub import checkpoint_folder
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
+from ser.runtime.progress import say
 
 
 def model_folders(model: str | Path) -> list[Path]:
@@ -30,11 +32,16 @@ def model_folders(model: str | Path) -> list[Path]:
         return [path]
     if (path / "model").is_dir():
         return [path / "model"]
-    if seeds := seed_folders(path):
-        return [model for seed in seeds for model in model_folders(seed)]
-    folds = sorted(path.glob("fold_*/metrics.json"), key=lambda file: int(file.parent.name.split("_")[1]))
-    if not folds:
-        raise UserError(f"{path} holds no trained model: no config.json, no model/ and no finished fold_*/ in it.")
+    seeds = seed_folders(path)
+    if found := [model for run in seeds or [path] for model in _finished_models(run)]:
+        return found
+    if seeds:
+        raise UserError(f"{path} holds no trained model: of {', '.join(seed.name for seed in seeds)} not one fold is finished. {GO_ON}.")
+    raise UserError(f"{path} holds no trained model: no config.json, no model/ and no finished fold_*/ in it.")
+
+
+def _finished_models(run: Path) -> list[Path]:
+    folds = sorted(run.glob("fold_*/metrics.json"), key=lambda file: int(file.parent.name.split("_")[1]))
     return [file.parent / "model" for file in folds]
 
 
@@ -52,10 +59,12 @@ def _hub_folder(name: str) -> Path:
 def load_models(model: str | Path, accelerator: Accelerator, multi_label: bool = False) -> Iterator[tuple[str, Model]]:
     """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device.
 
-    multi_label: whether the caller can tell of several labels a clip. Raises UserError where one can't be loaded, gives several where one
-    is wanted, or has other labels or takes its audio otherwise than the first.
+    What isn't finished of a run is told. multi_label: whether the caller can tell of several labels a clip. Raises UserError where one
+    can't be loaded, gives several where one is wanted, or has other labels or takes its audio otherwise than the first.
     """
     folders = model_folders(model)
+    for line in told_of_run(model):
+        say(f"warning: {line}")
     first = None
     for number, folder in enumerate(folders, 1):
         network = load_model(folder).to(accelerator.device)

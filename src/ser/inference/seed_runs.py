@@ -37,9 +37,26 @@ def seed_folders(folder: str | Path) -> list[Path]:
         raise UserError(f"{folder} holds runs of several seeds, but its config.yaml doesn't say which. Train again to write it.") from None
 
 
+def other_seeds(folder: str | Path) -> list[str]:
+    """Names of the runs in a folder of several seeds that its config.yaml doesn't ask for (any more)."""
+    asked = {place.name for place in seed_folders(folder)}
+    there = (path.parent.name for path in Path(folder).glob("seed_*/data.json"))
+    return sorted(set(there) - asked, key=lambda name: (len(name), name)) if asked else []
+
+
+def any_seed(folder: str | Path) -> Path:
+    """Of a folder of several seeds the first run that is begun (all have the same clips); else the folder itself."""
+    return next((place for place in seed_folders(folder) if (place / "data.json").is_file()), Path(folder))
+
+
 def read_seeds(folder: str | Path, allow_missing_folds: bool = False) -> SeedRuns:
-    """Read and check the runs in a folder of several seeds (see `read_run`). Raises UserError where they aren't of one split."""
-    runs = [read_run(place, allow_missing_folds) for place in seed_folders(folder)]
+    """Read and check the runs in a folder of several seeds (see `read_run`). Raises UserError where they aren't of one split.
+
+    allow_missing_folds: a seed without a finished fold is left out; of the others, those folds count that all of them have.
+    """
+    places = seed_folders(folder)
+    begun = [place for place in places if any(place.glob("fold_*/metrics.json"))]
+    runs = [read_run(place, allow_missing_folds) for place in (begun if allow_missing_folds and begun else places)]
     first = runs[0]
     for run in runs[1:]:
         if run.fingerprint != first.fingerprint or run.ids != first.ids or not np.array_equal(run.fold_of, first.fold_of):

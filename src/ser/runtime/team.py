@@ -21,12 +21,17 @@ from torch import distributed
 
 from ser.runtime.device import forget_launcher
 from ser.runtime.errors import Interrupted, UserError
+from ser.runtime.progress import say
 
 LAUNCHERS = {"torchrun", "accelerate", "torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch"}
 TO_COME = timedelta(minutes=2)
 """So long the processes wait for each other at the beginning."""
 TO_ANSWER = timedelta(hours=12)
 """So long they wait while the leading one decodes, encodes or writes. One that ended is noticed at once, whatever this says."""
+ONE_OF_SEVERAL = (
+    "warning: the launcher started one process, not several: accelerate launch does that on a CPU, and without --multi_gpu. "
+    "For two: torchrun --standalone --nproc_per_node 2 -m ser.train … (on GPUs also accelerate launch --multi_gpu --num_processes 2 …)"
+)
 NUMBERS_AT_ONCE = 25_000_000
 """Numbers of gradients that go into one message (100 MB)."""
 
@@ -127,7 +132,11 @@ def join_team() -> Team:
     """
     if (joined := present_team()).size > 1:
         return joined
-    if os.environ.get("WORLD_SIZE", "1") == "1" or "TORCHELASTIC_RUN_ID" not in os.environ or not _is_launcher(psutil.Process().parent()):
+    if not _is_launcher(psutil.Process().parent()):
+        return ALONE
+    if os.environ.get("WORLD_SIZE", "1") == "1" or "TORCHELASTIC_RUN_ID" not in os.environ:
+        if "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:  # accelerate's, where it was asked for several
+            say(ONE_OF_SEVERAL)
         return ALONE
     size, local = (int(os.environ[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if size != local:

@@ -114,10 +114,10 @@ def run_trial(sweep: Sweep, trial: Trial) -> str:
         config = sweep.config_of(trial.params, folder)
         for fold in range(config.cv.n):
             train(config, [fold])
-            _report(trial, fold, score(*read_fold(folder / f"fold_{fold}"), config.train.metric))
-            if fold + 1 < config.cv.n and trial.should_prune():
+            judged = _report(trial, fold, score(*read_fold(folder / f"fold_{fold}"), config.train.metric))
+            if judged < config.cv.n and trial.should_prune():
                 sweep.study.tell(trial, state=TrialState.PRUNED)
-                return f"fell behind, given up after {fold + 1} of {config.cv.n} folds"
+                return f"fell behind, given up after {judged} of {config.cv.n} folds"
     except UserError as error:
         trial.set_user_attr("error", str(error))
         sweep.study.tell(trial, state=TrialState.FAIL)
@@ -141,9 +141,12 @@ def pooled(folder: Path, folds: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(labels), np.concatenate(probabilities)
 
 
-def _report(trial: Trial, fold: int, value: float) -> None:
-    if fold not in trial.study.trials[trial.number].intermediate_values:  # a trial taken up again has told it
+def _report(trial: Trial, fold: int, value: float) -> int:
+    """Tell the score of a fold; returns how many folds are told by now, of a trial taken up again perhaps later ones, too."""
+    known = trial.study.trials[trial.number].intermediate_values
+    if fold not in known:
         trial.report(value, fold)
+    return len({*known, fold})
 
 
 class SeededByNumber(BaseSampler):

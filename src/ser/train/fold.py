@@ -81,8 +81,10 @@ def _called_team(run: Experiment, part: Part, model: SerModel, trained: SerModel
     if team.size == 1:
         return ALONE
     if trained is not model or any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        what = "what reads cached outputs" if trained is not model else "a network with batch norms, whose statistics follow from the order"
-        say(f"{part.title}: {what} is trained in one process; the other {team.size - 1} wait")
+        what = (
+            "what reads cached outputs" if trained is not model else "a network with batch norms (their statistics follow from the order)"
+        )
+        say(f"{part.title}: {what} is trained in one process; {'the other waits' if team.size == 2 else f'the other {team.size - 1} wait'}")
         return ALONE
     team.tell((run, part, model.frontend))
     return team

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ser.config import Config, save_config
-from ser.inference.seed_runs import seed_folder
+from ser.inference.seed_runs import other_seeds, seed_folder, seed_folders
 from ser.runtime.errors import UserError
+from ser.runtime.files import read_json
 from ser.train.experiment import split_seed
 
 
@@ -32,5 +35,28 @@ def configs_of_seeds(config: Config) -> list[Config]:
 
 
 def write_group(config: Config) -> None:
-    """What says that the folder is of several seeds, and of which."""
-    save_config(config, Path(config.run.output) / "config.yaml")
+    """What says that the folder is of several seeds, and of which; those that it had before and now hasn't are told, once."""
+    folder, before = Path(config.run.output), []
+    with suppress(UserError):  # killed before it was written
+        before = seed_folders(folder)
+    save_config(config, folder / "config.yaml")
+    if seed_folders(folder) != before and (others := other_seeds(folder)):
+        print(
+            f"{folder} is of seeds {_listed(config.run.seeds)} from now on. Trained before and not among them: {', '.join(others)}; "
+            "nothing of that is deleted, and no average, report, prediction or ensemble of this folder takes it."
+        )
+
+
+def outdated_report(config: Config) -> str | None:
+    """Told while the seeds aren't finished and the report that is there is of other ones."""
+    folder = Path(config.run.output)
+    if not (folder / "report.json").is_file():
+        return None
+    of = [int(row["seed"].removeprefix("seed_")) for row in read_json(folder / "report.json")["seeds"]]
+    if of == list(config.run.seeds):
+        return None
+    return f"{folder}: report.html, report.md and oof.csv are still of seeds {_listed(of)}, until those asked for now are finished."
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))

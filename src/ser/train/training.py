@@ -26,7 +26,7 @@ from ser.train.fold import is_finished, train_fold, train_part
 from ser.train.frozen import check_train_keys
 from ser.train.on_ray import train_on_ray
 from ser.train.part import full_part, is_whole
-from ser.train.seed_configs import configs_of_seeds, write_group
+from ser.train.seed_configs import configs_of_seeds, outdated_report, write_group
 from ser.train.side_by_side import train_side_by_side
 from ser.train.signals import Stopper
 from ser.train.tracking import track_run
@@ -55,10 +55,11 @@ def _train_seeds(config: Config, folds: list[int] | None, stopper: Stopper) -> d
     configs, reports, facts = configs_of_seeds(config), [], None
     for number, own in enumerate(configs, 1):
         print(f"seed {own.run.seed} ({number} of {len(configs)})")
-        report, facts = _train_run(own, folds, stopper)
+        report, facts = _train_run(own, folds, stopper, group=config)
         reports.append(report)
-        write_group(config)
     if None in reports:
+        if outdated := outdated_report(config):
+            print(outdated)
         return None
     with stopper.at_once():
         report = seeds_report(config.run.output, facts)
@@ -69,10 +70,12 @@ def _train_seeds(config: Config, folds: list[int] | None, stopper: Stopper) -> d
     return report
 
 
-def _train_run(config: Config, folds: list[int] | None, stopper: Stopper) -> tuple[dict | None, ClipFacts]:
-    """One run, and what is known of its clips."""
+def _train_run(config: Config, folds: list[int] | None, stopper: Stopper, group: Config | None = None) -> tuple[dict | None, ClipFacts]:
+    """One run, and what is known of its clips. group: the config of all seeds, where it is one of several."""
     with stopper.at_once():
         run = open_experiment(config)
+        if group:
+            write_group(group)
     facts = clip_facts(run.train, config.data, run.train_store.report)
     _train_folds(run, list(range(config.cv.n)) if folds is None else folds, stopper)
     missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]

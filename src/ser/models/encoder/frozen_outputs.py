@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from ser.data.batches import prediction_batches
+from ser.data.cache_folder import in_cache
 from ser.data.clip_cache import CLIPS_PER_FILE, file_of, find_clips, read_clips, write_clips
 from ser.data.inputs import Store
 from ser.models.base import SerModel
@@ -166,7 +167,7 @@ def _claimed(folder: Path, hashes: Sequence[str]) -> Iterator[Literal["mine", "t
     """Whether the file of these clips is this process's to make, another one is at it, or it is there."""
     path = file_of(folder, hashes)
     lock = path.with_suffix(".lock")
-    with locked(lock, wait=False) as held:
+    with in_cache(folder), locked(lock, wait=False) as held:
         try:
             yield "taken" if not held else "there" if path.exists() else "mine"
         finally:
