@@ -169,7 +169,7 @@ def test_without_a_key_it_is_offline_which_is_said_once_for_all_folds_and_wandb_
             tracker.log({"epoch": epoch, "train_loss": np.float32(1 / epoch), "valid_accuracy": float("nan")}, epoch)
         tracker.finish({"accuracy": 0.75, "n": np.int64(40)})
     open_tracker(Config(), run_folder, "fold_3", "fold").finish()
-    wait_for_trackers(20)
+    wait_for_trackers(60)
     runs = {run["name"]: run for run in offline_runs(run_folder)}
     assert set(runs) == {"fold_2", "fold_3"}
     run = runs["fold_2"]

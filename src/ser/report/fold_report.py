@@ -32,10 +32,16 @@ def fold_report(fold_folder: str | Path) -> str:
 
 
 def fold_rows(run: Run, columns: Sequence[str]) -> list[dict]:
-    """A row per finished fold: its number, its epoch (none where models are fitted in one go), and these of its scores."""
+    """A row per finished fold: its number, its epoch (None where models are fitted in one go), and these of its scores."""
     rows = []
     for fold in run.folds:
         metrics = run.metrics[fold]
-        epoch = {} if is_fitted_in_one_go(metrics) else {"epoch": metrics["epoch"]}
-        rows.append({"fold": fold} | epoch | {key: metrics["scores"][key] for key in columns})
+        epoch = None if is_fitted_in_one_go(metrics) else metrics["epoch"]
+        rows.append({"fold": fold, "epoch": epoch} | {key: metrics["scores"][key] for key in columns})
     return rows
+
+
+def fold_table(rows: Sequence[dict]) -> pd.DataFrame:
+    """Rows of `fold_rows` as they are shown: without epochs where there are none."""
+    table = pd.DataFrame(rows)
+    return table.drop(columns="epoch") if table["epoch"].isna().all() else table

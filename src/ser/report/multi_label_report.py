@@ -13,7 +13,7 @@ import pandas as pd
 
 from ser.data.label_matrix import listed
 from ser.inference.runs import Run
-from ser.report.fold_report import fold_rows
+from ser.report.fold_report import fold_rows, fold_table
 from ser.report.page.content import Page, Section, history_section
 from ser.report.page.writing import write_page
 from ser.report.tables import markdown_table
@@ -49,7 +49,7 @@ def multi_label_report(run: Run, about: Mapping, caveats: Sequence[str], histori
     write_json(run.folder / FILE, {"thresholds": dict(zip(run.label_names, thresholds.tolist(), strict=True)), "clips": len(run.ids)})
     write_csv(run.folder / "oof.csv", _oof_table(run, given))
     write_json(run.folder / "report.json", report)
-    folds = pd.DataFrame(report["folds"])
+    folds = fold_table(report["folds"])
     write_text(run.folder / "report.md", as_markdown(run.folder.name, "Out-of-fold", result, report["warnings"], notes, classes, folds))
     before = [Section("How to read", notes), Section("Folds", tables={"Folds": folds}), *history_section(histories)]
     after = Section("Labels", tables={"Scores per label": classes})

@@ -14,7 +14,7 @@ from ser.data.tables import Table
 from ser.data.votes import describe_votes, told_votes
 from ser.inference.run_files import is_fitted_in_one_go
 from ser.inference.runs import Run, read_run
-from ser.report.fold_report import fold_rows
+from ser.report.fold_report import fold_rows, fold_table
 from ser.report.multi_label_report import multi_label_report
 from ser.report.page.judged import NOTHING_KNOWN, ClipFacts
 from ser.report.page.run_page import write_run_page
@@ -104,7 +104,7 @@ def _as_markdown(report: dict) -> str:
         "## How to read these numbers",
         "\n".join(f"- {line}" for line in _caveats(report)),
         "## Folds",
-        markdown_table(pd.DataFrame(report["folds"])),
+        markdown_table(fold_table(report["folds"])),
         "## Labels",
         markdown_table(pd.DataFrame(report["classes"])),
         "![confusion matrix](confusion.png)",

@@ -11,6 +11,7 @@ import yaml
 
 from ser.config import Config, as_plain, flat
 from ser.inference.runs import Run, read_probabilities
+from ser.report.fold_report import fold_table
 from ser.report.page.charts import interval_chart
 from ser.report.page.content import Section, history_section, make_page
 from ser.report.page.judged import ClipFacts, Judged
@@ -23,7 +24,7 @@ DISPUTED = 12
 def write_run_page(run: Run, report: Mapping, caveats: list[str], histories: Mapping[int, pd.DataFrame], facts: ClipFacts) -> Path:
     """Write report.html into the run's folder. report: what report.json holds; caveats: how to read it; histories: by fold."""
     judged = Judged(run.ids, run.labels, run.oof, run.label_names, facts.of(run.ids), facts.wave)
-    folds = pd.DataFrame(report["folds"])
+    folds = fold_table(report["folds"])
     named = folds.assign(group=[f"fold {fold}" for fold in folds["fold"]])
     before = [
         Section("How to read", caveats),
