@@ -378,12 +378,6 @@ def test_a_full_disk_is_said_and_gets_its_room_back(paths, tmp_path, importable)
     assert run.stdout.count("\n") == 1, "the head of the index, and no row or sample"
 
 
-def test_a_cache_that_can_not_be_written_is_an_error_with_its_name(paths, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="file"):
-        ClipStore.open(paths, DataConfig(cache=str(tmp_path / "file" / "cache")))
-
-
 @pytest.fixture(params=["a file", "below a file", "a read-only disk"])
 def forbidden(request, tmp_path):
     """A cache folder that can't be written, and a part of what the system says."""
@@ -418,7 +412,8 @@ def test_clips_that_are_all_in_a_read_only_cache_are_read_from_it(paths, config,
     if mounted.returncode:
         pytest.skip(f"nothing can be mounted here ({mounted.stderr.decode().strip()})")
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", config.cache], check=True)
+        if subprocess.run(["mount", "-o", "remount,ro,bind", config.cache], capture_output=True, check=False).returncode:
+            pytest.skip("nothing can be mounted again here")
         after = ClipStore.open(paths, config)
         assert np.array_equal(after[3], before[3]) and not memory.exists()
     finally:
