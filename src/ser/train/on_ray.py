@@ -108,7 +108,6 @@ def _name(fold: int | None) -> str:
 def _joined() -> ModuleType:
     """Ray, as part of the cluster that RAY_ADDRESS names or of one of this machine alone."""
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # folds say alike what they do, and each is meant to be heard
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not sys.stderr.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     try:
