@@ -27,7 +27,7 @@ from ser.runtime.errors import EXIT_INTERRUPTED, UserError
 from ser.runtime.progress import say
 from ser.train.experiment import Experiment
 from ser.train.lock import wait_until_free
-from ser.train.side_by_side import LAST_WORDS, POLL_SECONDS, as_trained_alone, command_of, environment_of, tell_end
+from ser.train.side_by_side import LAST_WORDS, POLL_SECONDS, as_trained_alone, process_command, process_environment, tell_end
 from ser.train.signals import Stopper
 
 RETRIES = 5
@@ -86,8 +86,8 @@ def train_there(config: str, fold: int | None, folder: str, run_folder: str, beg
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "config.yaml"
         file.write_text(config, encoding="utf-8")
-        environment = environment_of() | {"SER_STARTED": began}
-        process = subprocess.Popen(**command_of(file, fold), cwd=folder, env=environment)
+        environment = process_environment() | {"SER_STARTED": began}
+        process = subprocess.Popen(**process_command(file, fold), cwd=folder, env=environment)
         try:
             for line in process.stdout:
                 words.append(line)

@@ -82,14 +82,14 @@ def as_trained_alone(run: Experiment, threads: int) -> Config:
     return replace(run.config, run=alone, train=replace(run.config.train, threads=threads))
 
 
-def command_of(config: Path, fold: int | None) -> dict:
+def process_command(config: Path, fold: int | None) -> dict:
     """How the process of one fold (None: of the model of all clips) is started: arguments of Popen, but for its surroundings."""
     words = [sys.executable, "-m", "ser.train.side_by_side", str(config), "full_fit" if fold is None else str(fold)]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return {"args": words, "preexec_fn": _end_with_parent} | pipes
 
 
-def environment_of() -> dict[str, str]:
+def process_environment() -> dict[str, str]:
     """The surroundings of such a process: this one's, and where the code is."""
     paths = [str(Path(ser.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
@@ -106,7 +106,7 @@ def gpu_of(place: int) -> dict[str, str]:
 
 def _begin(fold: int, place: int, config: Path, told: queue.SimpleQueue) -> _Training:
     began = {"SER_STARTED": os.environ.get("SER_STARTED", str(time.time()))}  # a time budget counts from here
-    process = subprocess.Popen(**command_of(config, fold), env=environment_of() | gpu_of(place) | began)
+    process = subprocess.Popen(**process_command(config, fold), env=process_environment() | gpu_of(place) | began)
     training = _Training(fold, place, process, deque(maxlen=LAST_WORDS))
     threading.Thread(target=_listen, args=(training, told), daemon=True).start()
     return training
