@@ -299,7 +299,7 @@ def test_without_a_transcript_speech_is_found_and_named_or_written_down(film, ne
 
 
 @pytest.mark.slow
-def test_subtitles_go_into_the_film_where_ffmpeg_is_installed(film, network, tmp_path, monkeypatch):
+def test_subtitles_go_into_the_film_where_ffmpeg_is_installed(film, network, tmp_path, monkeypatch, capsys):
     path, lines, _ = film
     arguments = ("--model", str(network), "--transcript", str(path.with_suffix(".srt")))
     if shutil.which("ffmpeg") is not None:
@@ -307,6 +307,7 @@ def test_subtitles_go_into_the_film_where_ffmpeg_is_installed(film, network, tmp
 
         odd = shutil.copy(path, tmp_path / "it's: [odd], 한국.mp4")
         run(odd, tmp_path / "out", tmp_path, *arguments, "--mux", "--burn")
+        assert capsys.readouterr().out.rstrip().endswith(".timing.json, .subtitled.mkv, .burned.mkv"), "the last line names the films"
         with av.open(str(tmp_path / "out" / "it's: [odd], 한국.subtitled.mkv")) as muxed:
             assert sorted(stream.type for stream in muxed.streams) == ["audio", "subtitle", "video"]
             packets = [packet for packet in muxed.demux(muxed.streams.subtitles[0]) if packet.size]

@@ -33,15 +33,16 @@ def main(argv: list[str]) -> None:
     config, arguments = parse(parser, argv)
     if config.data.multi_label:
         raise UserError("data.multi_label: candidates are compared by the one label of a clip. `ser.evaluate` scores one with several.")
-    # Not at the top: --help and a wrong word answer before torch is imported.
+    # Not at the top: --help answers at once, and a wrong word before all that judges is imported.
     from ser.compare.candidates import check_one_label, read_candidates, ready_list
+
+    candidates = read_candidates(arguments.candidates) if arguments.candidates else ready_list()
     from ser.compare.judging import judge
     from ser.compare.labelled import read_labelled
     from ser.compare.table import SHOWN, write_choice
     from ser.runtime.device import make_accelerator
 
     output = output_folder(arguments.output)
-    candidates = read_candidates(arguments.candidates) if arguments.candidates else ready_list()
     check_one_label(candidates)
     labelled = read_labelled(config.data, arguments.folds, arguments.seed)
     accelerator = make_accelerator("auto")

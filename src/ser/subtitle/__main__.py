@@ -109,8 +109,8 @@ def subtitle(film: Path, model: str, output: Path, cache: str, arguments, theme:
         write_segments(base.with_name(f"{film.stem}.json"), segments, film.name, Path(model).name, rate)
         layout, broken = write_subtitles(base, segments, theme, arguments.subtitles, rate)
         _report(base, film, sound, model, segments, transcript, layout, broken, theme, arguments.subtitles)
-        _into_film(film, base, sound.seconds, arguments, layout, theme)
-    _tell(base, [*stages, emotions, writing], segments, layout, transcript.dropped, sound)
+        films = _into_film(film, base, sound.seconds, arguments, layout, theme)
+    _tell(base, [*stages, emotions, writing], segments, layout, transcript.dropped, sound, films)
 
 
 def write_subtitles(
@@ -196,16 +196,20 @@ def _report(base: Path, film: Path, sound, model: str, segments, transcript: Tra
     plot_emotions(base.with_name(f"{base.name}.emotions.png"), segments, theme, sound.seconds)
 
 
-def _into_film(film: Path, base: Path, seconds: float, arguments, layout: Layout, theme: Theme) -> None:
+def _into_film(film: Path, base: Path, seconds: float, arguments, layout: Layout, theme: Theme) -> list[str]:
+    """The endings of the films that were written."""
     from ser.subtitle.ffmpeg import burn, mux
 
     if arguments.mux:
         mux(film, base.with_name(f"{base.name}.ass"), base.with_name(f"{base.name}.subtitled.mkv"), seconds)
     if arguments.burn:
         burn(film, ass_text(layout.cues, theme, arguments.subtitles), theme, base.with_name(f"{base.name}.burned.mkv"), seconds)
+    return [".subtitled.mkv"] * arguments.mux + [".burned.mkv"] * arguments.burn
 
 
-def _tell(base: Path, stages: Sequence[Stage], segments, layout: Layout, dropped: Sequence[Dropped], sound: Film) -> None:
+def _tell(
+    base: Path, stages: Sequence[Stage], segments, layout: Layout, dropped: Sequence[Dropped], sound: Film, films: Sequence[str]
+) -> None:
     from ser.subtitle.report import timing
 
     facts = timing(stages, sound.seconds)
@@ -218,7 +222,8 @@ def _tell(base: Path, stages: Sequence[Stage], segments, layout: Layout, dropped
         f"{sound.length} in {facts['seconds']:.1f} s (real-time factor {facts['real_time_factor']:.4f}), "
         f"peak memory {facts['peak_memory_mb']} MB"
     )
-    print(f"wrote subtitles → {base}{', '.join(STYLED)}, .json, .report.md, .emotions.png, .timing.json")
+    written = [*STYLED, ".json", ".report.md", ".emotions.png", ".timing.json", *films]
+    print(f"wrote subtitles → {base}{', '.join(written)}")
 
 
 if __name__ == "__main__":

@@ -59,5 +59,5 @@ def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
     with open_tracker(config, run.folder, part.name, "fold") as tracker:
         tracker.log(history, 1)
         metrics = write_artefacts(run, part, valid, test, [history], [timing], model.save, training)
-        tracker.finish({"best_epoch": 1, **(metrics["scores"] or {})})
+        tracker.finish(metrics["scores"] or {})
     return metrics
