@@ -36,7 +36,7 @@ def test_an_address_where_nobody_answers_is_told_at_once(monkeypatch):
 
 def test_a_folder_that_a_machine_does_not_see_is_told(tmp_path):
     with pytest.raises(UserError, match=r"nowhere isn't on every machine"):
-        on_ray.train_there("", 0, str(tmp_path / "nowhere"), "outputs", "0", True)
+        on_ray.train_there("", 0, str(tmp_path / "nowhere"), "outputs", "", "0", True)
 
 
 @pytest.fixture
@@ -87,7 +87,30 @@ def test_a_fold_whose_worker_or_machine_is_lost_goes_on_elsewhere_to_the_same_by
     assert process.wait(400) == 0, said()
     assert "made " in said()
     assert "going on from epoch" in said(), "nothing was resumed"
-    alone = tmp_path / "alone" / "outputs" / "tiny"
+    assert_same_files(tmp_path / "alone" / "outputs" / "tiny", run, at_least=11)
+
+
+@pytest.mark.slow
+def test_the_folds_of_all_seeds_are_tasks_at_the_same_time(cluster, tmp_path):
+    data = make_tiny_data(tmp_path / "demo", clips=24, test_clips=4)
+    sections = {"model": TINY_CNN, "train": {"epochs": 2, "batch_size": 4, "threads": 1}, "cv": {"n": 2, "full_fit": True}}
+    runs = {}
+    for name in ("alone", "cluster"):
+        (tmp_path / name).mkdir()
+        runs[name] = write_tiny_config(tmp_path / name / "tiny.yaml", data, **sections, run={"seeds": [0, 1]})
+    train(load_config(runs["alone"]))
+    command = [sys.executable, "-u", "-m", "ser.train", "--config", str(runs["cluster"]), "--launcher", "ray", "--run.start_over", "true"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_ADDRESS": cluster.address}
+    made = subprocess.run(command, capture_output=True, text=True, timeout=400, check=True, env=environment)
+    for seed in (0, 1):
+        for fold in (0, 1):
+            assert f"seed_{seed} fold {fold}" in made.stdout, "whose fold it is"
+    last = max(map(made.stdout.rindex, ("seed_0 fold", "seed_1 fold")))
+    assert last < made.stdout.index("out-of-fold: "), "no fold waited for the end of another seed"
+    assert_same_files(tmp_path / "alone" / "outputs" / "tiny", tmp_path / "cluster" / "outputs" / "tiny", at_least=20)
+
+
+def assert_same_files(alone, run, at_least):
     names = [path.relative_to(alone) for path in alone.rglob("*") if path.suffix in (".csv", ".safetensors") and path.name != "timing.csv"]
-    assert len(names) > 10
+    assert len(names) >= at_least
     assert [name for name in names if (alone / name).read_bytes() != (run / name).read_bytes()] == []

@@ -22,7 +22,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ser.config.parsing import save_config
+import yaml
+
+from ser.config.parsing import as_plain, save_config
 from ser.runtime.errors import EXIT_INTERRUPTED, UserError
 from ser.runtime.progress import say
 from ser.train.experiment import Experiment
@@ -42,42 +44,48 @@ class StoppedThere(Exception):
     """A fold was stopped where it ran (its machine was taken away), and not by us."""
 
 
-def train_on_ray(run: Experiment, folds: Sequence[int | None], stopper: Stopper) -> None:
-    """Train these folds (None: the model of all clips), as many at a time as the cluster has room for; tell each when it is finished.
+def train_on_ray(parts: Sequence[tuple[Experiment, int | None]], stopper: Stopper) -> None:
+    """Train these folds (None: the model of all clips) of these runs, as many at a time as the cluster has room for; tell each when it is
+    finished.
 
     Raises Interrupted when the stopper says so (every fold writes its checkpoint first), UserError with its last words when one failed.
     """
     ray = _joined()
     try:
-        needs, threads = _needs(ray, len(folds))
+        needs, threads = _needs(ray, len(parts))
         say(f"{_cluster(ray)}; a fold takes {threads} CPU(s)" + (" and a GPU" if "num_gpus" in needs else ""))
         start = ray.remote(max_retries=RETRIES, retry_exceptions=[StoppedThere], **needs)(train_there)
-        with tempfile.TemporaryDirectory() as place:
-            save_config(as_trained_alone(run, threads), Path(place) / "config.yaml")
-            config = (Path(place) / "config.yaml").read_text(encoding="utf-8")
+        runs = {run.folder: run for run, _ in parts}
         began = os.environ.get("SER_STARTED", str(time.time()))  # a time budget counts from here
-        places = (str(Path.cwd()), str(run.folder), began)
-        running = {start.remote(config, fold, *places, run.config.run.time_budget is None): fold for fold in folds}
+        running = {}
+        for run, fold in parts:
+            told_as = f"{run.folder.name} " if len(runs) > 1 else ""
+            config = yaml.safe_dump(as_plain(as_trained_alone(run, threads)), sort_keys=False, allow_unicode=True)
+            where = str(Path.cwd()), str(run.folder)
+            running[start.remote(config, fold, *where, told_as, began, run.config.run.time_budget is None)] = run, fold, told_as
         try:
             while running:
                 stopper.check()
                 for ended in ray.wait(list(running), timeout=POLL_SECONDS)[0]:
-                    tell_end(run, running.pop(ended), *_outcome(ray, ended))
+                    run, fold, told_as = running.pop(ended)
+                    print(told_as, end="")
+                    tell_end(run, fold, *_outcome(ray, ended))
         finally:
             for one in running:
                 ray.cancel(one)
             if running:
                 ray.wait(list(running), num_returns=len(running), timeout=TO_STOP)
-            save_config(run.config, run.folder / "config.yaml")  # each process wrote its own way to train there
+            for run in runs.values():
+                save_config(run.config, run.folder / "config.yaml")  # each process wrote its own way to train there
     finally:
         ray.shutdown()
 
 
-def train_there(config: str, fold: int | None, folder: str, run_folder: str, began: str, again: bool) -> tuple[int, str]:
+def train_there(config: str, fold: int | None, folder: str, run_folder: str, told_as: str, began: str, again: bool) -> tuple[int, str]:
     """In a worker: train one fold in a process of its own; its exit code and last words.
 
-    config: the experiment as YAML; folder: to work in; run_folder: of the run, as seen from there; began: when, in seconds since 1970;
-    again: whether a fold that was stopped goes on elsewhere. Raises StoppedThere then.
+    config: the experiment as YAML; folder: to work in; run_folder: of the run, as seen from there; told_as: what its lines begin with;
+    began: when, in seconds since 1970; again: whether a fold that was stopped goes on elsewhere. Raises StoppedThere then.
     """
     if not Path(folder).is_dir():
         raise UserError(f"{folder} isn't on every machine of the cluster. Put repository, data and outputs on a disk that all of them see.")
@@ -92,7 +100,7 @@ def train_there(config: str, fold: int | None, folder: str, run_folder: str, beg
             for line in process.stdout:
                 words.append(line)
                 if line.startswith(("fold ", "full fit")):  # the rest is what all processes say alike
-                    print(line.rstrip(), flush=True)
+                    print(f"{told_as}{line.rstrip()}", flush=True)
         finally:
             process.terminate()
             code = process.wait()

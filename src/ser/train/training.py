@@ -45,18 +45,25 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
         torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     with Stopper(config.run.time_budget) as stopper:
-        if not config.run.seeds:
-            return _train_run(config, folds, stopper)[0]
-        return _train_seeds(config, folds, stopper)
+        if config.run.seeds:
+            return _train_seeds(config, folds, stopper)
+        run = _open_run(config, stopper)
+        _train_folds([run], folds, stopper)
+        return _report_run(run, stopper)[0]
 
 
 def _train_seeds(config: Config, folds: list[int] | None, stopper: Stopper) -> dict | None:
-    """The runs of all seeds, and the report on their average."""
+    """The runs of all seeds, one after the other or, on a cluster, all at once; and the report on their average."""
     configs, reports, facts = configs_of_seeds(config), [], None
-    for number, own in enumerate(configs, 1):
-        print(f"seed {own.run.seed} ({number} of {len(configs)})")
-        report, facts = _train_run(own, folds, stopper, group=config)
-        reports.append(report)
+    for together in [configs] if config.run.launcher == "ray" else [[own] for own in configs]:
+        runs = []
+        for own in together:
+            print(f"seed {own.run.seed} ({configs.index(own) + 1} of {len(configs)})")
+            runs.append(_open_run(own, stopper, group=config))
+        _train_folds(runs, folds, stopper)
+        for run in runs:
+            report, facts = _report_run(run, stopper)
+            reports.append(report)
     if None in reports:
         if outdated := outdated_report(config):
             print(outdated)
@@ -70,14 +77,48 @@ def _train_seeds(config: Config, folds: list[int] | None, stopper: Stopper) -> d
     return report
 
 
-def _train_run(config: Config, folds: list[int] | None, stopper: Stopper, group: Config | None = None) -> tuple[dict | None, ClipFacts]:
-    """One run, and what is known of its clips. group: the config of all seeds, where it is one of several."""
+def _open_run(config: Config, stopper: Stopper, group: Config | None = None) -> Experiment:
+    """group: the config of all seeds, where it is one of several."""
     with stopper.at_once():
         run = open_experiment(config)
         if group:
             write_group(group)
+    return run
+
+
+def _train_folds(runs: list[Experiment], folds: list[int] | None, stopper: Stopper) -> None:
+    """Those folds (all by default) of these runs that aren't finished yet: one after the other, side by side, or on a cluster."""
+    waiting = [(run, fold) for run in runs for fold in _unfinished(run, folds)]
+    if not waiting:
+        return
+    setting = runs[0].config.run
+    if setting.launcher == "ray":
+        train_on_ray(waiting, stopper)
+        return
+    for run in runs:
+        own = [fold for of, fold in waiting if of is run]
+        if min(setting.processes, len(own)) > 1 and not distributed.is_initialized():
+            train_side_by_side(run, own, stopper)
+            continue
+        for fold in own:
+            stopper.check()
+            train_fold(run, fold, stopper)
+            print(fold_report(run.folder / f"fold_{fold}"))
+
+
+def _unfinished(run: Experiment, folds: list[int] | None) -> list[int]:
+    """Of these folds (all by default) those to train; the others are told."""
+    asked = range(run.config.cv.n) if folds is None else folds
+    for fold in [fold for fold in asked if is_finished(run.folder, fold)]:
+        Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
+        print(f"fold {fold}: finished before, skipped")
+    return [fold for fold in asked if not is_finished(run.folder, fold)]
+
+
+def _report_run(run: Experiment, stopper: Stopper) -> tuple[dict | None, ClipFacts]:
+    """The report on a run, then its model of all clips; no report while folds are missing. And what is known of its clips."""
+    config = run.config
     facts = clip_facts(run.train, config.data, run.train_store.report)
-    _train_folds(run, list(range(config.cv.n)) if folds is None else folds, stopper)
     missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]
     if missing:
         after = " and the full fit come" if config.cv.full_fit else " comes"
@@ -99,24 +140,6 @@ def _train_run(config: Config, folds: list[int] | None, stopper: Stopper, group:
     return report, facts
 
 
-def _train_folds(run: Experiment, folds: list[int], stopper: Stopper) -> None:
-    """Those that aren't finished yet, one after the other or side by side."""
-    for fold in [fold for fold in folds if is_finished(run.folder, fold)]:
-        Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
-        print(f"fold {fold}: finished before, skipped")
-    waiting = [fold for fold in folds if not is_finished(run.folder, fold)]
-    if waiting and run.config.run.launcher == "ray":
-        train_on_ray(run, waiting, stopper)
-        return
-    if min(run.config.run.processes, len(waiting)) > 1 and not distributed.is_initialized():
-        train_side_by_side(run, waiting, stopper)
-        return
-    for fold in waiting:
-        stopper.check()
-        train_fold(run, fold, stopper)
-        print(fold_report(run.folder / f"fold_{fold}"))
-
-
 def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
     """The model of all training clips; returns its folder."""
     part = full_part(run)
@@ -127,7 +150,7 @@ def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
         return folder
     stopper.check()
     if run.config.run.launcher == "ray":
-        train_on_ray(run, [None], stopper)
+        train_on_ray([(run, None)], stopper)
         metrics = read_json(folder / "metrics.json")
     else:
         metrics = train_part(run, part, stopper)
