@@ -1,4 +1,5 @@
-"""Splitting the training clips into folds, and keeping the split in a file.
+"""Splitting the training clips into folds by label and by speaker or sentence (copies aren't kept together: `duplicates` tells of them),
+and keeping the split in a file.
 
 The fold of a clip is a function of the clips' ids, labels and speakers and of the seed; the order of the rows doesn't matter.
 What is said about a split is read off the split itself, not off the method that was meant to make it.

@@ -1,5 +1,5 @@
 """Blend runs with one method and write submission, record and page; a method that doesn't suit its members (one that learns, a full
-fit) is refused, and a doubtful blend (other folds, unlike members, little gain) is told."""
+fit) is refused, and a doubtful blend (other folds, unlike members, a method that learns and is no better than the plain mean) is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""submissions/ledger.csv: every submission that was begun, written before the site is called, what came of it, and which count as sent.
+"""submissions/ledger.csv: every submission that was begun, written before the site is called, what came of it, and which bytes
+count as sent already.
 
 Two processes can't both find that a file wasn't sent yet: looking and writing happen under one lock. A row whose state is `sending`
 and whose process has gone (a kill, a power cut) is what it looks like: nobody knows whether it arrived. So is `unknown`.
