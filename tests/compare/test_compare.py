@@ -9,15 +9,17 @@ from sklearn.metrics import f1_score, recall_score
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
 from checkpoints import CHECKPOINTS, make_checkpoint
+from runs import make_run
 from ser.compare import __main__ as compare
 from ser.compare.adapters import open_candidate
 from ser.compare.candidates import Candidate, read_candidates, ready_list
-from ser.compare.judging import Judged
+from ser.compare.judging import Judged, judge
 from ser.compare.labelled import read_labelled
 from ser.compare.rules import TARGET, TIERS, Verdict, judge_classes, judge_license, mapped, tier
 from ser.compare.scoring import score
 from ser.compare.speechbrain import open_speechbrain
 from ser.config import DataConfig
+from ser.data.labels import label_set
 from ser.data.utterance import Utterance
 from ser.inference.runs import read_run
 from ser.runtime.device import make_accelerator
@@ -191,6 +193,26 @@ def test_what_is_printed_of_a_candidate_says_why_it_is_no_first_choice():
     assert Judged(candidate, RAVDESS, (failed, unknown), None, "", TIERS[4]).told == "rejected (licence: research only)"
     assert Judged(candidate, RAVDESS, (unknown,), {}, "", TIERS[2]).told == f"{TIERS[2]} (language: language not known)"
     assert Judged(candidate, RAVDESS, (Verdict("memory", True, "1 MB"),), {}, "", TIERS[1]).told == TIERS[1]
+
+
+def test_labels_that_a_run_never_learnt_and_runs_that_read_are_told_before_anything_is_opened(tmp_path):
+    """korean15 knows fifteen labels; the clips of this run have three of them."""
+    accelerator = make_accelerator("fp32")
+    korean, seven = label_set("korean15"), label_set("subtitle7")
+    train_clips = [{"id": f"TRAIN_{row:04d}", "audio_hash": f"a{row}", "label": row % 3} for row in range(60)]
+    few = make_run(tmp_path / "few", label_names=korean, data={"train": train_clips})
+    words = make_run(tmp_path / "words", label_names=seven, data={"input": "text"})
+    fused = make_run(tmp_path / "fused", label_names=seven, data={"input": "audio and text"})
+    of_few, of_words, of_fused = (
+        judge(Candidate(place.name, "run", str(place)), None, accelerator, "research", "ko", 0) for place in (few, words, fused)
+    )
+    assert of_few.tier == TIERS[4] and of_few.classes == korean[:3]
+    assert (
+        "3 classes (neutral, angry, happy); lacks sad, fear, surprise, disgust; never learnt, without a training clip: sad" in of_few.told
+    )
+    assert of_words.tier == TIERS[4] and of_words.classes == seven
+    assert "audio input: takes text; candidates are given audio alone" in of_words.told
+    assert "audio input: takes audio and text; candidates are given audio alone" in of_fused.told
 
 
 def test_ready_list_names_specs_candidates_and_known_words_are_allowed(tmp_path):

@@ -16,10 +16,11 @@ from ser.compare.labelled import Labelled
 from ser.compare.speechbrain import open_speechbrain
 from ser.config import ClassicalConfig
 from ser.data.csv_input import shown
-from ser.data.inputs import Store, open_store
+from ser.data.inputs import Input, Store, open_store
 from ser.data.tables import Table
 from ser.inference.forward import predict_probabilities
 from ser.inference.opening import as_in_training, load_models, on_one_encoder
+from ser.inference.run_files import read_data
 from ser.inference.runs import read_run
 from ser.inference.same_clips import places_in_run
 from ser.models.base import read_card
@@ -56,30 +57,38 @@ class Opened:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a checkpoint says of itself before its weights are opened."""
+    """What a checkpoint or a run says of itself before its weights are opened."""
 
     classes: tuple[str, ...]
     regression: bool
-    hears: bool
+    takes: Input | None
+    """None: no audio; what else, isn't known."""
+    unlearnt: tuple[str, ...] = ()
+    """Labels that it has besides its classes, and that no training clip had; of a run alone this is known."""
 
 
 def declared(candidate: Candidate, labelled: Labelled) -> Declared | None:
     """What is known without opening weights; None where only opening tells. Raises UserError where it can't be reached."""
     if candidate.kind in SETTINGS:
-        return Declared(labelled.label_names, False, True)
+        return Declared(labelled.label_names, False, "audio")
+    if candidate.kind == "run" and (file := Path(candidate.place) / "data.json").is_file():
+        data, _, labels = read_data(file)
+        learnt = [data["label_names"][label] for label in np.unique(labels)]
+        unlearnt = tuple(name for name in data["label_names"] if name not in learnt)
+        return Declared(tuple(learnt), False, data.get("input", "audio"), unlearnt)
     if candidate.kind != "transformers":
         return None
     if card := read_card(candidate.place):
-        return Declared(tuple(card["label_names"]), False, model_class(card["kind"]).takes == "audio")
+        return Declared(tuple(card["label_names"]), False, model_class(card["kind"]).takes)
     folder = checkpoint_folder(candidate.place)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         names = config.get("id2label") or {}
         classes = tuple(str(names[key]) for key in sorted(names, key=int))
-        hears = config.get("model_type") in MODEL_TYPES
+        takes = "audio" if config.get("model_type") in MODEL_TYPES else None
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/config.json can't be read: {error}") from None
-    return Declared(classes or ("LABEL_0", "LABEL_1"), config.get("problem_type") == "regression", hears)
+    return Declared(classes or ("LABEL_0", "LABEL_1"), config.get("problem_type") == "regression", takes)
 
 
 def open_candidate(candidate: Candidate, labelled: Labelled, accelerator: Accelerator, seed: int) -> Opened:
@@ -101,7 +110,7 @@ def open_candidate(candidate: Candidate, labelled: Labelled, accelerator: Accele
 def _of_networks(networks: list, labelled: Labelled, accelerator: Accelerator, how: str) -> Opened:
     """The mean of networks, or of classical models."""
     if networks[0].takes != "audio":
-        raise UserError(f"a {networks[0].kind} model takes {networks[0].takes}; candidates must hear.")
+        raise UserError(f"a {networks[0].kind} model takes {networks[0].takes}; candidates hear, and are given nothing else.")
 
     def predict(store: Store, rows: np.ndarray, batch: int) -> np.ndarray:
         return sum(predict_probabilities(network, store, rows, batch, accelerator) for network in networks) / len(networks)

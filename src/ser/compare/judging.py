@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from ser.compare.adapters import declared, open_candidate
 from ser.compare.candidates import LISTED_ONLY, TRAINED_HERE, Candidate
 from ser.compare.labelled import Labelled
-from ser.compare.rules import Verdict, judge_classes, judge_language, judge_license, judge_measured, mapped, tier
+from ser.compare.rules import Verdict, judge_classes, judge_input, judge_language, judge_license, judge_measured, mapped, tier
 from ser.compare.scoring import measure, reset_peak_memory
 from ser.runtime.errors import UserError
 
@@ -38,23 +38,23 @@ def judge(candidate: Candidate, labelled: Labelled, accelerator: Accelerator, us
     """Judge one candidate; what goes wrong with it becomes a failed rule with the reason, so that the others are still told."""
     if candidate.kind in TRAINED_HERE and candidate.languages is None and language:
         candidate = replace(candidate, languages=(language,))
-    verdicts, result, how, classes = [], None, "not measured", candidate.classes
+    verdicts, result, how, classes, unlearnt = [], None, "not measured", candidate.classes, ()
     if candidate.kind == LISTED_ONLY:
         verdicts += [judge_classes(classes), Verdict("loadable", False, candidate.note)]
         return _judged(candidate, classes, verdicts, None, how, use)
     try:
         said = declared(candidate, labelled)
         if said is not None:
-            classes = said.classes
+            classes, unlearnt = said.classes, said.unlearnt
             if said.regression:
                 verdicts.append(Verdict("classes", False, f"dimensional ({', '.join(classes)}): values, not emotion classes"))
             elif not any(mapped(classes)):
                 verdicts.append(judge_classes(classes))
-            verdicts.append(Verdict("audio input", said.hears, "hears" if said.hears else "takes no audio"))
+            verdicts.append(judge_input(said.takes))
         if not any(verdict.passed is False for verdict in verdicts):
             reset_peak_memory(accelerator.device)
             opened = open_candidate(candidate, labelled, accelerator, seed)
-            classes, how = opened.classes, opened.how
+            classes, how = classes if unlearnt else opened.classes, opened.how
             if said is None:
                 verdicts.append(Verdict("audio input", True, "hears"))
             if not any(mapped(classes)):  # every answer would count as the first of the seven
@@ -64,7 +64,7 @@ def judge(candidate: Candidate, labelled: Labelled, accelerator: Accelerator, us
     except UserError as error:
         verdicts.append(Verdict("loadable", False, str(error)))
     if not any(verdict.rule == "classes" for verdict in verdicts):
-        verdicts.insert(0, judge_classes(classes))
+        verdicts.insert(0, judge_classes(classes, unlearnt))
     return _judged(candidate, classes, verdicts, result, how, use)
 
 

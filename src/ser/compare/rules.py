@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ser.compare.candidates import Candidate
 from ser.data.csv_input import shown
+from ser.data.inputs import Input
 from ser.data.labels import canonical, is_placeholder, label_set, map_label
 from ser.runtime.errors import UserError
 
@@ -47,8 +48,21 @@ def mapped(names: Sequence[str]) -> tuple[str | None, ...]:
     return tuple(map(of, names))
 
 
-def judge_classes(classes: Sequence[str] | None) -> Verdict:
-    """Whether the classes cover the seven; dimensional, binary and up to four classes are out."""
+def judge_input(takes: Input | None) -> Verdict:
+    """Whether it hears, and needs nothing else; None: it takes no audio."""
+    if takes == "audio":
+        return Verdict("audio input", True, "hears")
+    return Verdict("audio input", False, f"takes {takes or 'no audio'}; candidates are given audio alone")
+
+
+def judge_classes(classes: Sequence[str] | None, unlearnt: Sequence[str] = ()) -> Verdict:
+    """Whether the classes cover the seven; dimensional, binary and up to four classes are out.
+
+    unlearnt: labels that the model has besides, which no training clip had: they count for nothing.
+    """
+    if unlearnt:
+        verdict = judge_classes(classes)
+        return replace(verdict, reason=f"{verdict.reason}; never learnt, without a training clip: {shown(unlearnt)}")
     if classes is None:
         return Verdict("classes", UNKNOWN, "classes not known")
     lowered = {str(name).strip().casefold() for name in classes}
