@@ -156,4 +156,4 @@ def test_checkpoint_out_of_reach_fails_in_seconds_and_says_how_to_bring_it(monke
     assert time.monotonic() - started < 10
     assert "the hub can't be reached" in answer
     assert "`hf download facebook/wav2vec2-base --local-dir wav2vec2-base`" in answer
-    assert "--model.name wav2vec2-base" in answer and "HF_HOME" in answer
+    assert "--model.name wav2vec2-base" in answer and 'the setting "model.name"' in answer and "HF_HOME" in answer

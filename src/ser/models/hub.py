@@ -67,7 +67,8 @@ def how_to_bring(name: str) -> str:
     local = name.rsplit("/", 1)[-1]
     return (
         f"On a machine with network: `hf download {name} --local-dir {local}`; copy the folder here and give "
-        f"`--model.name {local}`. A hub cache copied from elsewhere works too: point HF_HOME at it."
+        f'`--model.name {local}` (from Python, the setting "model.name" of create_trainer, or the folder in place of the name). '
+        "A hub cache copied from elsewhere works too: point HF_HOME at it."
     )
 
 
