@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser.config import FoldsConfig
-from ser.data.folds import make_folds, read_or_make_folds, write_folds
+from ser.data.folds import ALWAYS_TRAINED, make_folds, read_or_make_folds, write_folds
 from ser.data.tables import Table
 from ser.runtime.errors import UserError
 
@@ -149,6 +149,19 @@ def test_a_split_given_by_file_is_used_and_a_split_of_the_run_must_agree_with_it
     saved(tmp_path, train, (folds + 1) % 5)
     with pytest.raises(UserError, match=r"another split than cv\.file"):
         read_or_make_folds(own, train, config, 0)
+
+
+def test_clips_held_out_for_one_model_are_no_folds(tmp_path):
+    train = actors()
+    path = saved(tmp_path, train, np.where(np.arange(90) % 3 == 0, 0, ALWAYS_TRAINED))
+    folds, sentence = read_or_make_folds(tmp_path / "no.csv", train, FoldsConfig(n=1, file=str(path)), 0)
+    assert sentence.startswith("30 of 90 clips held out, ") and sorted(set(folds)) == [ALWAYS_TRAINED, 0]
+    saved(tmp_path, train, np.zeros(90, int))
+    with pytest.raises(UserError, match="no clip in fold -1"):
+        read_or_make_folds(tmp_path / "no.csv", train, FoldsConfig(n=1, file=str(path)), 0)
+    saved(tmp_path, train, np.where(train.labels == 2, 0, ALWAYS_TRAINED))
+    with pytest.raises(UserError, match="trained without that class"):
+        read_or_make_folds(tmp_path / "no.csv", train, FoldsConfig(n=1, file=str(path)), 0)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jsonargparse.typing import NonNegativeInt, PositiveFloat
-
-from ser.config.ranges import FoldCount
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass
@@ -43,13 +41,14 @@ class DataConfig:
 class FoldsConfig:
     """Cross-validation: how the training clips are split."""
 
-    n: FoldCount = 5
-    """Number of folds."""
+    n: PositiveInt = 5
+    """Number of folds. 1: one model alone, judged by the clips that `file` holds out."""
     split: Literal["auto", "stratified", "speaker", "text"] = "auto"
     """stratified by label; speaker keeps each speaker in one fold (and stratifies), text each sentence; auto takes speaker when
     speakers are known."""
     file: str | None = None
-    """Read `id,fold` from this CSV instead of making folds, e.g. to blend runs over one split."""
+    """Read `id,fold` from this CSV instead of making folds, e.g. to blend runs over one split. With n 1: fold 0 is held out, fold -1 is
+    always trained on (as in scikit-learn's PredefinedSplit)."""
     seed: NonNegativeInt | None = None
     """Seed of the split; without it run.seed, which also seeds the training."""
     full_fit: bool = False

@@ -29,6 +29,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_ranges(self.augment, "augment")
+        _check_one_fold(self.cv)
         _check_kind(self.model)
         if self.model.freeze == "encoder" and self.model.train_last_layers is not None:
             raise UserError(
@@ -38,6 +39,17 @@ class Config:
         if self.model.kind in TAKES_TEXT:
             _check_for_texts(self)
         _check_copies(self)
+
+
+def _check_one_fold(cv: FoldsConfig) -> None:
+    """One fold is no cross-validation: somebody has to say which clips are held out, and there is no median of best epochs."""
+    if cv.n == 1 and cv.file is None:
+        raise UserError(
+            "cv.n: given 1; allowed are 2 or more, or 1 with a cv.file `id,fold` that says which clips are held out "
+            "(fold 0) and which are trained on (fold -1)."
+        )
+    if cv.n == 1 and cv.full_fit:
+        raise UserError("cv.full_fit: given true with cv.n 1, where one model is all there is: set it to false.")
 
 
 TAKES_TEXT = ("text_encoder", "text_ngrams", "fusion")

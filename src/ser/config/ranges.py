@@ -10,7 +10,6 @@ from ser.runtime.errors import UserError
 
 # Not Any: jsonargparse would import and call what a value of that type names.
 PlainValue = bool | int | float | str | list[int] | list[float] | list[str] | None
-FoldCount = restricted_number_type("FoldCount", int, (">=", 2))
 HalfOpenUnit = restricted_number_type("HalfOpenUnit", float, [(">=", 0), ("<", 1)])
 Decibels = restricted_number_type("Decibels", float, [(">=", -80), ("<=", 80)])
 Amplitude = restricted_number_type("Amplitude", float, [(">", 0), ("<=", 1)])

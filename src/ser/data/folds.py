@@ -23,6 +23,9 @@ from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv
 from ser.runtime.seeds import seed_of
 
+ALWAYS_TRAINED = -1
+"""The fold of clips that are held out by no model, as in scikit-learn's PredefinedSplit; there with cv.n 1 alone."""
+
 
 def make_folds(train: Table, config: FoldsConfig, seed: int, label_names: Sequence[str] = ()) -> tuple[np.ndarray, str]:
     """Split into `config.n` folds. Returns the fold of each row (int64, shape (N,), 0 to n-1) and how the split was made.
@@ -80,7 +83,8 @@ def write_folds(path: str | Path, train: Table, folds: np.ndarray) -> None:
 def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.ndarray:
     """The fold of each of `ids` from a CSV `id,fold`, in any order of rows.
 
-    Raises UserError, ending in `advice`, when ids are missing or unknown or a fold isn't an integer from 0 to n-1, or is empty.
+    With n 1 it is 0 (held out) or -1 (always trained on). Raises UserError, ending in `advice`, when ids are missing or unknown or a fold
+    isn't an integer from 0 to n-1, or is empty.
     """
     path = Path(path)
     if not path.is_file():
@@ -97,12 +101,13 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
             f"{path} was made for other clips: {count(missing, 'training clip')} not in it ({shown(missing)}), "
             f"{count(extra, 'id')} in it that {'is' if len(extra) == 1 else 'are'} no training clip ({shown(extra)}). {advice}"
         )
-    allowed = {str(fold): fold for fold in range(n)}
+    allowed = {str(fold): fold for fold in ((ALWAYS_TRAINED, 0) if n == 1 else range(n))}
     wrong = sorted({cell for cell in fold_of.values() if cell not in allowed})
     if wrong:
-        raise UserError(f"{path}: fold {shown(wrong)}; cv.n is {n}, so folds are 0 to {n - 1}. {advice}")
+        are = "0 (held out) and -1 (always trained on)" if n == 1 else f"0 to {n - 1}"
+        raise UserError(f"{path}: fold {shown(wrong)}; cv.n is {n}, so folds are {are}. {advice}")
     folds = np.array([allowed[fold_of[name].strip()] for name in ids], dtype=np.int64)
-    empty = sorted(set(range(n)) - set(folds.tolist()))
+    empty = sorted(set(allowed.values()) - set(folds.tolist()))
     if empty:
         raise UserError(f"{path}: no clip in fold {shown(empty)}, but cv.n is {n}. Set cv.n to the file's folds. {advice}")
     return folds
@@ -110,7 +115,9 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
 
 def describe_split(train: Table, folds: np.ndarray) -> str:
     """One sentence on a split: how many folds, whether speakers are disjoint, whether labels are stratified."""
-    head = f"{len(np.unique(folds))}-fold{_about_texts(train, folds)}"
+    held_out = int((folds != ALWAYS_TRAINED).sum())
+    head = f"{len(np.unique(folds))}-fold" if held_out == len(train) else f"{held_out} of {len(train)} clips held out"
+    head += _about_texts(train, folds)
     by = "the rarest label of each clip" if train.labels.ndim == 2 else "label"
     stratified = f"stratified by {by}" if _stratified(train, folds) else "labels not in equal shares"
     if train.speakers is None:
@@ -179,7 +186,7 @@ def _check_trainable(train: Table, folds: np.ndarray, config: FoldsConfig, label
     stuck = [
         f"{_name(label, label_names)} (fold {folds[train.labels == label][0]})"
         for label in np.unique(train.labels)
-        if len(np.unique(folds[train.labels == label])) < 2
+        if len(where := np.unique(folds[train.labels == label])) < 2 and where[0] != ALWAYS_TRAINED
     ]
     if stuck:
         raise UserError(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ser.config import DataConfig
 from ser.data.csv_input import count, read_csv_input, shown
+from ser.data.folds import ALWAYS_TRAINED
 from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
 from ser.data.views import View
@@ -182,6 +183,8 @@ def seen_in_training(model: str | Path, report: pd.DataFrame) -> np.ndarray:
     fold_of = dict(zip(folds.required("id"), folds.required("fold"), strict=True))
     relative = Path(model).absolute().relative_to(run.absolute()).parts
     own = relative[0].removeprefix("fold_") if relative else None  # a whole run has trained on every clip in some fold
+    if own is None and str(ALWAYS_TRAINED) in fold_of.values():
+        own = "0"  # its one model
     trained = [clip for clip in clips if own is None or fold_of.get(clip["id"]) != own]
     places = places_in_run([clip.get("file_hash", "") for clip in trained], [clip["audio_hash"] for clip in trained], report)
     return np.array([place is not None for place in places], bool)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ser.data.csv_input import read_csv_input
+from ser.data.folds import ALWAYS_TRAINED
 from ser.data.label_matrix import from_plain
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
@@ -56,7 +57,16 @@ def read_data(path: Path) -> tuple[dict, list[dict], np.ndarray]:
 
 
 def finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """A fold is finished when its metrics.json is there, which is written last."""
+    """Which are finished and which missing; a fold is finished when its metrics.json is there, which is written last.
+
+    Raises UserError where predictions of some clips are lacking, for now or (ALWAYS_TRAINED) for good, unless that is allowed.
+    """
+    if ALWAYS_TRAINED in wanted and not allow_missing:
+        raise UserError(
+            f"{folder} is one model, without out-of-fold predictions of the clips it was trained on, which are needed here. Train folds, "
+            "e.g. --cv.n 5; `python -m ser.ensemble --allow_missing_folds` blends it by its held-out clips alone."
+        )
+    wanted = [fold for fold in wanted if fold != ALWAYS_TRAINED]
     finished = tuple(fold for fold in wanted if (folder / f"fold_{fold}" / "metrics.json").is_file())
     missing = tuple(fold for fold in wanted if fold not in finished)
     if not finished or (missing and not allow_missing):

@@ -38,11 +38,11 @@ class Run:
     ids: tuple[str, ...]
     labels: np.ndarray  # (N,) int64; (N, C) of 0 and 1 where a clip may have several
     speakers: tuple[str, ...] | None
-    fold_of: np.ndarray  # (N,) int64
+    fold_of: np.ndarray  # (N,) int64; ALWAYS_TRAINED of clips that the one model of a run was trained on
     folds: tuple[int, ...]  # finished ones
     missing_folds: tuple[int, ...]
     metrics: dict[int, dict]  # metrics.json of each finished fold
-    oof: np.ndarray  # (N, C), NaN in the rows of missing folds
+    oof: np.ndarray  # (N, C), NaN in the rows of missing folds and of ALWAYS_TRAINED
     input: str  # what the model takes of a clip: audio, text, audio and text
     file_hashes: tuple[str, ...]  # (N,), of the files' bytes (of the texts); "" in runs made before they were kept
     audio_hashes: tuple[str, ...]  # (N,), of the decoded samples (of the texts, of both)

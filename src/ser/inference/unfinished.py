@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ser.data.csv_input import read_csv_input
+from ser.data.folds import ALWAYS_TRAINED
 from ser.inference.seed_runs import other_seeds, seed_folders
 
 GO_ON = "Run the same `python -m ser.train` again to finish them"
@@ -24,7 +25,8 @@ def _of_run(run: Path) -> str | None:
     finished = {file.parent.name.removeprefix("fold_") for file in run.glob("fold_*/metrics.json")}
     if not (run / "folds.csv").is_file():
         return None if finished else "not begun"
-    wanted = sorted({fold for fold in read_csv_input(run / "folds.csv").required("fold") if fold}, key=lambda fold: (len(fold), fold))
+    folds = set(read_csv_input(run / "folds.csv").required("fold")) - {"", str(ALWAYS_TRAINED)}
+    wanted = sorted(folds, key=lambda fold: (len(fold), fold))
     missing = [fold for fold in wanted if fold not in finished]
     if not missing:
         return None

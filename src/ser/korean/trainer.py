@@ -11,12 +11,16 @@ import pandas as pd
 
 from ser.config import Config, read_config_words
 from ser.config.shipped import shipped_config
+from ser.data.folds import ALWAYS_TRAINED
 from ser.korean.dataset import RECIPE, as_list, write_clips
 from ser.korean.history import History, read_history
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, write_csv
+from ser.runtime.progress import say
 from ser.train.training import train
 
+ONE_MODEL = ("--cv.n", "1", "--cv.split", "auto", "--cv.full_fit", "false")
+"""Before whatever else the config's files say of folds."""
 Clips = tuple[Sequence[str | Path], Sequence[str]]
 """(paths, labels), as `load_dataset_from_directory` gives them."""
 
@@ -48,8 +52,7 @@ class EmotionTrainer:
         layers = [config] if isinstance(config, (str, Path)) else list(config)
         files = [path if Path(path).is_file() else shipped_config(str(path)) for path in layers]
         self.argv = [word for path in files for word in ("--config", str(path))]
-        for key, value in (settings or {}).items():
-            self.argv += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+        self.settings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (settings or {}).items()}
         if results_dir is not None:
             self.argv += ["--run.output", str(results_dir)]
         if self._config([]).run.seeds:  # a wrong key is told here, too, before any data is read
@@ -58,8 +61,9 @@ class EmotionTrainer:
     def train(self, train_data: Clips, val_data: Clips | None = None, folds: Sequence[int] | None = None) -> Training:
         """Train on (paths, labels). Labels are names of emotions in any alias.
 
-        val_data: (paths, labels) to choose the best epoch by; then one model is trained, fold 0. Without it there are `cv.n` folds (5),
-        each choosing by the part it leaves out. folds: train only these. Raises UserError for data or settings that can't be used.
+        val_data: (paths, labels) to choose the best epoch by; then one model is trained, fold 0, whatever the section cv says. Without it
+        there are `cv.n` folds (5), each choosing by the part it leaves out. folds: train only these. Raises UserError for data or settings
+        that can't be used.
         """
         run = Path(self._config([]).run.output)
         clips, split = run.with_name(f"{run.name}.clips.csv"), run.with_name(f"{run.name}.folds.csv")
@@ -69,17 +73,22 @@ class EmotionTrainer:
             if folds is not None:
                 raise UserError("val_data and folds were both given: with val_data there is one model, fold 0.")
             held_out, their_labels = map(as_list, val_data)
-            fold_of = [1] * len(paths) + [0] * len(held_out)
+            fold_of = [ALWAYS_TRAINED] * len(paths) + [0] * len(held_out)
             paths, labels = [*paths, *held_out], [*labels, *their_labels]
-            write_csv(split, pd.DataFrame({"id": [str(Path(path).absolute()) for path in paths], "fold": fold_of}))
-            given += ["--cv.file", str(split), "--cv.n", "2"]
-            folds = [0]
+            given += [*ONE_MODEL, "--cv.file", str(split)]
+            if unread := [key for key in self.settings if _of_split(key)]:
+                say(f"val_data is the split, and one model is trained; not read: {', '.join(unread)}")
+        config = self._config(given, split_given=val_data is not None)
         write_clips(clips, paths, labels)
-        report = train(self._config(given), None if folds is None else list(folds))
+        if val_data is not None:
+            write_csv(split, pd.DataFrame({"id": [str(Path(path).absolute()) for path in paths], "fold": fold_of}))
+        report = train(config, None if folds is None else list(folds))
         return _result(run, report)
 
-    def _config(self, words: list[str]) -> Config:
-        return read_config_words([*self.argv, *words])
+    def _config(self, words: list[str], split_given: bool = False) -> Config:
+        """What files, settings and words make together; split_given: without settings of a split."""
+        settings = [word for key, value in self.settings.items() if not (split_given and _of_split(key)) for word in (f"--{key}", value)]
+        return read_config_words([*self.argv, *settings, *words])
 
 
 def create_trainer(
@@ -93,6 +102,10 @@ def create_trainer(
     results_dir: the run folder, default outputs/<config>. settings: keys as on the command line, e.g. {"train.epochs": 3, "cv.n": 4}.
     """
     return EmotionTrainer(config, results_dir, settings)
+
+
+def _of_split(key: str) -> bool:
+    return key.split(".")[0] == "cv"
 
 
 def _result(run: Path, report: dict | None) -> Training:

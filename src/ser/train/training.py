@@ -10,6 +10,7 @@ from torch import distributed
 
 from ser.config import Config
 from ser.config.experiment import check_multi_label
+from ser.data.folds import ALWAYS_TRAINED
 from ser.data.votes import describe_votes
 from ser.inference.run_files import is_fitted_in_one_go
 from ser.report.fold_report import fold_report
@@ -17,7 +18,7 @@ from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
 from ser.report.seeds_report import seeds_report
 from ser.runtime.files import read_json
-from ser.runtime.progress import busy
+from ser.runtime.progress import busy, say
 from ser.scoring.metrics import describe
 from ser.scoring.spread import describe_spread
 from ser.train.checkpoint import Checkpoints
@@ -40,7 +41,7 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
     """
     check_multi_label(config)
     if unread := check_train_keys(config):
-        print(unread)
+        say(unread)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
@@ -58,7 +59,7 @@ def _train_seeds(config: Config, folds: list[int] | None, stopper: Stopper) -> d
     for together in [configs] if config.run.launcher == "ray" else [[own] for own in configs]:
         runs = []
         for own in together:
-            print(f"seed {own.run.seed} ({configs.index(own) + 1} of {len(configs)})")
+            say(f"seed {own.run.seed} ({configs.index(own) + 1} of {len(configs)})")
             runs.append(_open_run(own, stopper, group=config))
         _train_folds(runs, folds, stopper)
         for run in runs:
@@ -66,14 +67,14 @@ def _train_seeds(config: Config, folds: list[int] | None, stopper: Stopper) -> d
             reports.append(report)
     if None in reports:
         if outdated := outdated_report(config):
-            print(outdated)
+            say(outdated)
         return None
     with stopper.at_once():
         report = seeds_report(config.run.output, facts)
     names = [row["seed"] for row in report["seeds"]]
-    print(f"out-of-fold, {len(names)} seeds averaged: {describe(report['oof'])}")
-    print("\n".join(describe_spread(report["spread"], names)))
-    print(f"made {config.run.output}: runs of {len(names)} seeds ({', '.join(names)}), their average in oof.csv, report.html, report.md")
+    say(f"out-of-fold, {len(names)} seeds averaged: {describe(report['oof'])}")
+    say("\n".join(describe_spread(report["spread"], names)))
+    say(f"made {config.run.output}: runs of {len(names)} seeds ({', '.join(names)}), their average in oof.csv, report.html, report.md")
     return report
 
 
@@ -103,7 +104,7 @@ def _train_folds(runs: list[Experiment], folds: list[int] | None, stopper: Stopp
         for fold in own:
             stopper.check()
             train_fold(run, fold, stopper)
-            print(fold_report(run.folder / f"fold_{fold}"))
+            say(fold_report(run.folder / f"fold_{fold}"))
 
 
 def _unfinished(run: Experiment, folds: list[int] | None) -> list[int]:
@@ -111,7 +112,7 @@ def _unfinished(run: Experiment, folds: list[int] | None) -> list[int]:
     asked = range(run.config.cv.n) if folds is None else folds
     for fold in [fold for fold in asked if is_finished(run.folder, fold)]:
         Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
-        print(f"fold {fold}: finished before, skipped")
+        say(f"fold {fold}: finished before, skipped")
     return [fold for fold in asked if not is_finished(run.folder, fold)]
 
 
@@ -122,22 +123,32 @@ def _report_run(run: Experiment, stopper: Stopper) -> tuple[dict | None, ClipFac
     missing = [fold for fold in range(config.cv.n) if not is_finished(run.folder, fold)]
     if missing:
         after = " and the full fit come" if config.cv.full_fit else " comes"
-        print(f"{run.folder}: folds {missing} are still to be trained; the OOF report{after} when they are there.")
+        say(f"{run.folder}: folds {missing} are still to be trained; the OOF report{after} when they are there.")
+        return None, facts
+    if (run.folds == ALWAYS_TRAINED).any():
+        say(_told_of_one_model(run))
         return None, facts
     with stopper.at_once(), busy("scores, intervals and pictures of the run"):
         report = run_report(run.folder, facts=facts)
     track_run(config, run.folder, report)
-    print(f"out-of-fold: {describe(report['oof'])}")
+    say(f"out-of-fold: {describe(report['oof'])}")
     if report["votes"]:
-        print(describe_votes(report["votes"]))
+        say(describe_votes(report["votes"]))
     for warning in report["warnings"]:
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
     full = _train_full_fit(run, stopper) if config.cv.full_fit else None
-    print(
+    say(
         f"made {run.folder}: {config.cv.n} folds, oof.csv, report.html (open it in a browser), report.md"
         + (f"; {full}: a model of all clips, without a score" if full else "")
     )
     return report, facts
+
+
+def _told_of_one_model(run: Experiment) -> str:
+    """What was made where clips were held out for one model, and no folds were asked for."""
+    folder = run.folder / "fold_0"
+    chosen = "fitted in one go and judged" if is_fitted_in_one_go(read_json(folder / "metrics.json")) else "its epoch chosen"
+    return f"made {folder}: one model, {chosen} by the {(run.folds == 0).sum()} held-out clips"
 
 
 def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
@@ -146,7 +157,7 @@ def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
     folder = run.folder / part.name
     if is_whole(folder):
         Checkpoints(folder).remove()
-        print("full fit: finished before, skipped")
+        say("full fit: finished before, skipped")
         return folder
     stopper.check()
     if run.config.run.launcher == "ray":
@@ -156,7 +167,7 @@ def _train_full_fit(run: Experiment, stopper: Stopper) -> Path:
         metrics = train_part(run, part, stopper)
     epoch = f"epoch {metrics['epoch']} ({metrics['epoch_chosen_by']})"
     made = "fitted in one go" if is_fitted_in_one_go(metrics) else epoch
-    print(
+    say(
         f"full fit: {metrics['train_clips']} clips, {made}. No clip is left to score it "
         f"by; `python -m ser.ensemble {run.folder} {folder} --output submissions/NAME.csv` lets it predict the test clips beside the folds."
     )
