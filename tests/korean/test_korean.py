@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from checkpoints import make_classifier
 from ser import predict
 from ser.config.shipped import shipped_config
 from ser.data.labels import LABEL_SETS
+from ser.inference.runs import read_run
 from ser.korean import (
     AudioPreprocessor,
     ModelEvaluator,
@@ -27,6 +29,7 @@ from ser.korean import (
 from ser.korean.dataset import as_list
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
+from ser.runtime.progress import say
 from ser.train import __main__ as train
 from sounds import cut, tone, write_ffmpeg, write_soundfile, write_wav
 from texts import make_texts
@@ -63,9 +66,20 @@ def tiny_config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def training(emotions, tiny_config, tmp_path_factory):
-    """A run as the example of the README makes it, of two folds."""
-    trainer = create_trainer(tiny_config, tmp_path_factory.mktemp("run") / "results")
-    return trainer.train(train_data=load_dataset_from_directory(str(emotions)))
+    """A run as the example of the README makes it, of two folds and with ser.log beside it; one file isn't there and is left out."""
+    paths, labels = load_dataset_from_directory(str(emotions))
+    place = tmp_path_factory.mktemp("run")
+    trainer = create_trainer(tiny_config, place / "results", {"data.on_bad_audio": "drop"})
+    try:
+        setup_logging("info", place / "ser.log")
+        return trainer.train(train_data=([*paths, "no.wav"], [*labels, "sad"]))
+    finally:
+        end_logging()
+
+
+@pytest.fixture
+def training_log(training):
+    return Path(training["run"]).with_name("ser.log").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +133,37 @@ def test_a_run_predicts_and_is_evaluated(training, emotions, tmp_path):
     assert "out-of-fold report" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
 
 
-def test_validation_data_of_ones_own_makes_one_model(emotions, tiny_config, tmp_path):
+def test_validation_data_of_ones_own_makes_one_model_and_that_is_the_whole_run(emotions, tiny_config, tmp_path, capsys):
     paths, labels = load_dataset_from_directory(emotions)
     valid = slice(0, None, 4)
     rest = [row for row in range(24) if row % 4]
-    trainer = create_trainer(tiny_config, tmp_path / "run", {"train.epochs": 1})
+    trainer = create_trainer(tiny_config, tmp_path / "run", {"train.epochs": 1, "cv.n": 4, "cv.split": "speaker"})
     result = trainer.train(([paths[row] for row in rest], [labels[row] for row in rest]), (paths[valid], labels[valid]))
     assert result["oof"] is None and set(result["folds"]) == {0} and result["folds"][0]["n"] == 6
     assert set(pd.read_csv(tmp_path / "run" / "fold_0" / "valid.csv")["id"]) == set(paths[valid])
+    out = capsys.readouterr().out
+    assert "not read: cv.n, cv.split" in out and "still to be trained" not in out
+    assert f"made {tmp_path / 'run' / 'fold_0'}: one model, its epoch chosen by the 6 held-out clips" in out
+
+    train.main(["--config", str(tmp_path / "run" / "config.yaml")])
+    assert "fold 0: finished before, skipped" in capsys.readouterr().out and not (tmp_path / "run" / "fold_1").exists()
+
     assert create_inference_engine(result["run"]).predict_single(paths[0])["status"] == "ok"
+    evaluator = ModelEvaluator(result["run"], tmp_path / "report")
+    evaluator.evaluate_dataset(paths, labels)
+    assert "warning" not in capsys.readouterr().out
+    assert evaluator.found.seen.tolist() == [row % 4 > 0 for row in range(24)]
+    assert not [warning for warning in evaluator.found.warnings if "folds" in warning]
+    with pytest.raises(UserError, match="is one model, without out-of-fold predictions"):
+        read_run(result["run"])
+
+
+def test_settings_that_cannot_be_leave_nothing_behind(emotions, tiny_config, tmp_path):
+    paths, labels = load_dataset_from_directory(emotions)
+    trainer = create_trainer(tiny_config, tmp_path / "run", {"data.root": "elsewhere"})
+    with pytest.raises(UserError, match=r"data\.root: given twice"):
+        trainer.train((paths, labels), (paths[:4], labels[:4]))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_trainer_tells_wrong_settings_at_once(tiny_config):
@@ -378,9 +414,32 @@ def test_logging_goes_to_the_file_and_is_replaced_when_set_up_again(tmp_path):
         with pytest.raises(UserError, match="allowed are DEBUG"):
             setup_logging("loud")
     finally:
-        logger = logging.getLogger("ser")
-        for handler in logger.handlers[:]:
-            logger.removeHandler(handler)
-            handler.close()
-        logger.propagate = True
-        logger.setLevel(logging.NOTSET)
+        end_logging()
+
+
+def test_the_log_file_keeps_what_training_tells_and_which_files_cannot_be_used(training, training_log, tmp_path, capsys):
+    for told in ("fold 0: best epoch", "fold 1: best epoch", "out-of-fold: accuracy", f"made {training['run']}: 2 folds"):
+        assert training_log.count(told) == 1
+    assert "WARNING ser.said: 1 of 25 training clips can't be used" in training_log
+    try:
+        setup_logging("info", tmp_path / "ser.log")
+        create_inference_engine(training["run"]).predict_batch(
+            [tmp_path / "gone.wav", write_wav(tmp_path / "silent.wav", np.zeros(16_000))]
+        )
+        say("warning: on the screen already")
+    finally:
+        end_logging()
+    say("after the end")
+    kept, printed = (tmp_path / "ser.log").read_text(encoding="utf-8"), capsys.readouterr()
+    for told in ("gone.wav can't be used: missing", "silent.wav can't be used: silent"):
+        assert told in kept and told in printed.err
+    assert "WARNING ser.said: on the screen already" in kept and "after the end" not in kept
+    assert "on the screen already" in printed.out and "on the screen already" not in printed.err
+
+
+def end_logging():
+    """As if `setup_logging` had never been called."""
+    logger = setup_logging()
+    logger.removeHandler(logger.handlers[0])
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)

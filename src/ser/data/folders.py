@@ -12,6 +12,7 @@ from ser.data.csv_input import count, shown
 from ser.data.labels import is_emotion
 from ser.data.paths import is_audio_name
 from ser.runtime.errors import UserError
+from ser.runtime.progress import say
 
 
 def audio_below(root: Path, allow_outside: bool) -> list[str]:
@@ -53,7 +54,7 @@ def audio_below(root: Path, allow_outside: bool) -> list[str]:
         )
     _check_utf8(root, found)
     if others:
-        print(f"{root}: {count(others, 'file')} left out, no audio by name or content: {shown(sorted(others))}", file=sys.stderr)
+        say(f"{root}: {count(others, 'file')} left out, no audio by name or content: {shown(sorted(others))}", file=sys.stderr)
     return sorted(found)
 
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from ser.data.cache_folder import in_cache
 from ser.runtime.files import system_errors_of, write_text
+from ser.runtime.progress import say
 
 INDEX, LOCK = "index.jsonl", "lock"
 
@@ -70,7 +71,7 @@ class PackedFolder:
                 try:
                     self.read()
                 except Damaged as damage:
-                    print(f"{self.folder}: damaged ({damage}), its clips are decoded again", file=sys.stderr)
+                    say(f"{self.folder}: damaged ({damage}), its clips are decoded again", file=sys.stderr)
                     self._index_bytes = 0
                 if not self._index_bytes:
                     self._begin()

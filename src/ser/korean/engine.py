@@ -182,6 +182,8 @@ class InferenceEngine:
             samples = [clips[place].samples for place in usable]
             found = dict(zip(usable, self.predictor.probabilities(samples, voices, texts=words), strict=True))
             for place, (path, clip) in enumerate(zip(part, clips, strict=True)):
+                if not clip.usable:
+                    log.warning("%s can't be used: %s (%s)", path, clip.status, clip.detail)
                 is_silent = self.takes != "audio" and place in found and not (said and said[start + place])
                 status, detail = ("no_transcript", "predicted by its audio alone") if is_silent else (clip.status, clip.detail)
                 yield self._prediction(str(path), status, detail, clip.seconds, found.get(place))

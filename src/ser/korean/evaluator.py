@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ser.korean.dataset import write_clips
 from ser.report.pictures import plot_confusion
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_text
+
+log = logging.getLogger(__name__)
 
 
 class ModelEvaluator:
@@ -55,6 +58,10 @@ class ModelEvaluator:
         dataset = read_dataset(data)
         self._found = evaluate(self.model, dataset, data, mapping, self.batch_size, self.precision)
         self._clips = dataset.train, data
+        for clip in self._found.unusable:
+            log.warning("%s can't be used: %s", clip["path"], clip["status"])
+        for warning in self._found.warnings:
+            log.warning("%s", warning)
         return self._found.result
 
     def plot_confusion_matrix(self, save_path: str | Path | None = None) -> Path:

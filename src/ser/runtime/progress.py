@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -18,6 +19,10 @@ WITHOUT_STEPS_TURN, COMMANDS_TURN = 1.06, 1.12
 LINE = "{desc}: {n_fmt} of {total_fmt} {things} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
 LINE_WITHOUT_END = "{desc}: {n_fmt} {things}, {rate_fmt}, {elapsed} gone{postfix}"
 LINE_WITHOUT_STEPS = "{desc}: {elapsed} gone"
+SAID = logging.getLogger("ser.said")
+"""What `say` has printed, for those who keep it: nothing that asks for the messages of `ser` prints it a second time."""
+SAID.propagate = False
+SAID.addHandler(logging.NullHandler())
 
 
 class ProgressBar(tqdm):
@@ -135,5 +140,7 @@ class _Lines:
 
 
 def say(message: str, file: TextIO | None = None) -> None:
-    """Print a line, by default on stdout, without breaking a bar."""
+    """Print a line, by default on stdout, without breaking a bar; a program's log file gets it, too (`ser.korean.setup_logging`)."""
     tqdm.write(message, file=file)
+    level = logging.WARNING if "\nwarning: " in f"\n{message}" else logging.INFO
+    SAID.log(level, "%s", message.removeprefix("warning: "))

@@ -10,6 +10,7 @@ from ser.data.csv_input import count, shown
 from ser.data.inputs import Store, cut_clips
 from ser.data.label_matrix import describe_absent, occurring
 from ser.runtime.errors import UserError
+from ser.runtime.progress import say
 
 
 def tell_cut(stores: dict[str, Store | None], max_seconds: float) -> dict[str, int]:
@@ -17,7 +18,7 @@ def tell_cut(stores: dict[str, Store | None], max_seconds: float) -> dict[str, i
     cut = {part: cut_clips(store) if store is not None else 0 for part, store in stores.items()}
     for part, store in stores.items():
         if cut[part]:
-            print(
+            say(
                 f"warning: {cut[part]} of {len(store.report)} {part} clips are longer than data.max_seconds: "
                 f"only their first {max_seconds:g} s are heard."
             )
@@ -34,4 +35,4 @@ def check_no_label_vanished(before: np.ndarray, after: np.ndarray, label_names: 
 def tell_absent(labels: np.ndarray, label_names: Sequence[str], wanted: str) -> None:
     """Print which labels no training clip has, where there are any. wanted: `data.labels`."""
     if told := describe_absent(labels, label_names, wanted):
-        print(f"warning: {told}")
+        say(f"warning: {told}")

@@ -27,6 +27,7 @@ from ser.data.text_groups import describe_leak
 from ser.models.registry import model_class
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, remove_leftovers, write_json
+from ser.runtime.progress import say
 from ser.train.clip_checks import check_no_label_vanished, tell_absent, tell_cut
 from ser.train.lock import is_being_trained
 
@@ -87,7 +88,7 @@ def open_experiment(config: Config) -> Experiment:
     if dataset.test is not None:
         test_store = open_store(takes, dataset.test, config.data, "test clips")
         if (unusable := int((~test_store.usable).sum())) > 0:
-            print(f"warning: {unusable} test clips can't be used; their rows get the prior of the training labels.")
+            say(f"warning: {unusable} test clips can't be used; their rows get the prior of the training labels.")
     cut = tell_cut({"training": train_store, "test": test_store}, config.data.max_seconds)
     description = _describe_data(dataset, train, train_store, test_store, dropped)
     if begun:
@@ -103,11 +104,11 @@ def open_experiment(config: Config) -> Experiment:
     noted |= {"multi_label": True} if config.data.multi_label else {}
     write_json(folder / "data.json", description | noted)
     test_clips = 0 if dataset.test is None else len(dataset.test)
-    print(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
+    say(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
     tell_absent(train.labels, dataset.label_names, config.data.labels)
     _tell_duplicates(dataset, train, train_store, test_store, folds, takes)
     if leak:
-        print(f"warning: {leak}")
+        say(f"warning: {leak}")
     return Experiment(config, folder, dataset.label_names, train, train_store, dataset.test, test_store, folds, split, dropped)
 
 
@@ -120,7 +121,7 @@ def _tell_duplicates(dataset: Dataset, train: Table, train_store: Store, test_st
     test_hashes = () if test_store is None else test_store.report["audio_hash"]
     findings = find_duplicates(train, train_store.report["audio_hash"], folds, dataset.test, test_hashes, dataset.label_names)
     if findings:
-        print(f"warning: {describe_duplicates(findings, takes)}")
+        say(f"warning: {describe_duplicates(findings, takes)}")
 
 
 def _usable_training_clips(table: Table, config: Config, takes: Input) -> tuple[Table, Store, list[dict]]:
@@ -136,7 +137,7 @@ def _usable_training_clips(table: Table, config: Config, takes: Input) -> tuple[
     text = f"{len(bad)} of {len(table)} training clips can't be used:\n" + "\n".join(lines)
     if config.data.on_bad_audio == "stop":
         raise UserError(f"{text}\nRepair or remove them, or go on without them: --data.on_bad_audio drop")
-    print(f"warning: {text}\nGoing on without them.")
+    say(f"warning: {text}\nGoing on without them.")
     good = np.flatnonzero(store.usable)
     if not len(good):
         raise UserError("not one training clip can be used.")

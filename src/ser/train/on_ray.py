@@ -68,8 +68,7 @@ def train_on_ray(parts: Sequence[tuple[Experiment, int | None]], stopper: Stoppe
                 stopper.check()
                 for ended in ray.wait(list(running), timeout=POLL_SECONDS)[0]:
                     run, fold, told_as = running.pop(ended)
-                    print(told_as, end="")
-                    tell_end(run, fold, *_outcome(ray, ended))
+                    tell_end(run, fold, *_outcome(ray, ended), told_as)
         finally:
             for one in running:
                 ray.cancel(one)

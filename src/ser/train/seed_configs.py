@@ -11,6 +11,7 @@ from ser.config import Config, save_config
 from ser.inference.seed_runs import other_seeds, seed_folder, seed_folders
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json
+from ser.runtime.progress import say
 from ser.train.experiment import split_seed
 
 
@@ -41,7 +42,7 @@ def write_group(config: Config) -> None:
         before = seed_folders(folder)
     save_config(config, folder / "config.yaml")
     if seed_folders(folder) != before and (others := other_seeds(folder)):
-        print(
+        say(
             f"{folder} is of seeds {_listed(config.run.seeds)} from now on. Trained before and not among them: {', '.join(others)}; "
             "nothing of that is deleted, and no average, report, prediction or ensemble of this folder takes it."
         )

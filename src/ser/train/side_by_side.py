@@ -130,18 +130,19 @@ def _pass_on(told: queue.SimpleQueue) -> None:
     until = time.monotonic() + POLL_SECONDS
     while (left := until - time.monotonic()) > 0:
         with suppress(queue.Empty):
-            print(told.get(timeout=left), flush=True)
+            say(told.get(timeout=left))
+            sys.stdout.flush()
 
 
-def tell_end(run: Experiment, fold: int | None, code: int, words: str) -> None:
-    """After a fold's process has ended: its report, or why there is none. The model of all clips has no report."""
+def tell_end(run: Experiment, fold: int | None, code: int, words: str, told_as: str = "") -> None:
+    """After a fold's process has ended: its report, behind told_as, or why there is none. The model of all clips has no report."""
     title = "full fit" if fold is None else f"fold {fold}"
     if code == EXIT_INTERRUPTED:
         raise Interrupted(f"{title} was stopped. Run the same command again to go on.")
     if code:
         raise UserError(f"{title} ended with code {code}; its last words:\n{words}".rstrip())
     if fold is not None:
-        print(fold_report(run.folder / f"fold_{fold}"))
+        say(f"{told_as}{fold_report(run.folder / f'fold_{fold}')}")
 
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:
