@@ -100,6 +100,7 @@ def plot_emotions(path: Path, segments: Sequence[EmotionSegment], theme: Theme, 
     share.set_yticks(range(len(LABELS)), LABELS)
     share.invert_yaxis()
     share.set(xlabel="share of segments", xlim=(0, 1), title="shown")
+    figure.legend(*over_time.get_legend_handles_labels(), loc="outside lower center", ncols=len(LABELS), frameon=False)
     save_figure(figure, path)
 
 
