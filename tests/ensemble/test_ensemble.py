@@ -312,6 +312,19 @@ def test_run_without_test_clips_is_refused(tmp_path, output, capsys):
     assert "no test clips" in one_line_error([run, "--output", output], output, capsys)
 
 
+def test_blend_without_test_clips_names_the_true_label_and_its_own(tmp_path, output):
+    runs = [make_run(tmp_path / name, seed=seed, test_clips=0) for seed, name in enumerate("ab")]
+    blend_runs(runs, output)
+    written, (one, other) = pd.read_csv(output), [pd.read_csv(run / "fold_0" / "valid.csv", index_col="id") for run in runs]
+    columns = [f"p_{name}" for name in LABELS]
+    assert list(written.columns) == ["id", "true", "label", *columns]
+    mean = (one[columns] + other.loc[one.index, columns]) / 2
+    written = written.set_index("id").loc[one.index]
+    assert list(written["label"]) == [name.removeprefix("p_") for name in mean.idxmax(axis=1)]
+    known = {clip["id"]: LABELS[clip["label"]] for clip in read_json(runs[0] / "data.json")["train"]}
+    assert list(written["true"]) == [known[name] for name in one.index]
+
+
 def test_run_without_any_finished_fold_is_refused_even_when_missing_folds_are_allowed(two, output, capsys):
     for path in two[0].glob("fold_*/metrics.json"):
         path.unlink()

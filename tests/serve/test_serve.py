@@ -92,6 +92,7 @@ def test_recording_and_words_are_answered_together_and_without_words_the_page_sa
     assert with_words.probabilities != without.probabilities
     assert "audio alone" in without.heading and "audio alone" not in with_words.heading
     assert with_words.waveform is not None
+    assert "녹음도 필요합니다" in answer(readers["both"], None, "눈물이 난다").heading
     batch = readers["both"].predict_batch([clip, clip], texts=["눈물이 난다", ""])
     assert [result["status"] for result in batch] == ["ok", "no_transcript"]
     assert list(batch[0]["probabilities"].values()) == pytest.approx(list(with_words.probabilities.values()), abs=1e-5)

@@ -334,6 +334,7 @@ def test_subtitles_go_into_the_film_where_ffmpeg_is_installed(film, network, tmp
         (["--model", "nowhere", "--transcript", "film.srt"], "no such model"),
         (["--model", "{network}", "--transcript", "late.srt"], "Is it of another film"),
         (["--model", "nowhere", "--subtitles.min_confidense", "1"], "min_confidence"),
+        (["film.json", "--model", "m", "--burn"], "--model, --burn: film.json is styled again"),
     ],
 )
 def test_a_wrong_command_is_told_in_one_line(film, network, tmp_path, more, told, monkeypatch, capsys):
@@ -343,7 +344,8 @@ def test_a_wrong_command_is_told_in_one_line(film, network, tmp_path, more, told
     with pytest.raises(SystemExit, match="2"):
         run_command(
             subtitle.main,
-            ["film.mp4", "--output", str(tmp_path), "--cache", str(tmp_path), *(word.format(network=network) for word in more)],
+            ["film.mp4"] * ("film.json" not in more)
+            + ["--output", str(tmp_path), "--cache", str(tmp_path), *(word.format(network=network) for word in more)],
         )
     assert told in capsys.readouterr().err
 

@@ -43,6 +43,8 @@ def main(argv: list[str]) -> None:
     from ser.runtime.device import make_accelerator
 
     output = output_folder(arguments.output)
+    if (output / "choice.md").exists():
+        say(f"{output} holds an earlier comparison, which this one will replace (another --output keeps both)")
     check_one_label(candidates)
     labelled = read_labelled(config.data, arguments.folds, arguments.seed)
     accelerator = make_accelerator("auto")

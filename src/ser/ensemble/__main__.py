@@ -16,7 +16,7 @@ A folder of several seeds (`ser.train --seeds`) is one member, the average of it
 its own name, outputs/X/full_fit; it predicts the test clips alone, so the two methods that learn refuse it.
 
 Runs that hear and runs that read (model.kind) may be blended, as long as they are over the same clips. Without test clips, the CSV
-holds the blend's out-of-fold probabilities.
+holds what the blend says out of fold: id, true, label, p_<label> ….
 
 The score shown for weighted and stack is nested: clips are judged by weights found without them. Choose by it and not by the
 public board, whose standard error is about three times larger. Written are NAME.csv, exactly in the form and order of the

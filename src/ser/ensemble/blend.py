@@ -65,8 +65,7 @@ def blend_runs(
         test_scores = known_test_scores(sample.with_name("test_labels.csv"), members.test_ids, label_names, test)
     else:
         sample, predicted, test_scores = None, blended.argmax(axis=1), None
-        columns = {f"p_{name}": blended[:, number] for number, name in enumerate(label_names)}
-        table = pd.DataFrame({"id": members.ids, "label": members.labels, **columns})
+        table = _out_of_fold_table(members, blended)
 
     text = table.to_csv(index=False, lineterminator="\n")
     record = {
@@ -123,6 +122,13 @@ def _out_of_fold(method: str, members: Members) -> tuple[np.ndarray, str]:
         return METHODS[method](members.oof, members.labels).predict(members.oof), "out-of-fold: nothing was fitted to it"
     groups, sentence = nesting_groups(members.folds, members.speakers)
     return nested_predictions(method, members.oof, members.labels, groups), sentence
+
+
+def _out_of_fold_table(members: Members, blended: np.ndarray) -> pd.DataFrame:
+    """What is written where there are no test clips: id, true, label (names) and p_<label> …"""
+    names = np.array(members.runs[0].label_names)
+    columns = {f"p_{name}": blended[:, number] for number, name in enumerate(names)}
+    return pd.DataFrame({"id": members.ids, "true": names[members.labels], "label": names[blended.argmax(axis=1)], **columns})
 
 
 def _compare(members: Members, blended: np.ndarray, weights: np.ndarray | None) -> dict:

@@ -39,12 +39,14 @@ def plot_history(history: str | Path | pd.DataFrame, png: str | Path, best_epoch
     ):
         if column in history:
             score.plot(epoch, history[column], style, color=colour, label=label)
-    score.set_ylim(0, 1)
+    score.set_ylim(-0.02, 1.02)
     for axes, title in ((loss, "loss"), (score, "score")):
         if best_epoch is not None:
             axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle=":", label=f"best epoch ({best_epoch})")
         axes.set(xlabel="epoch", ylabel=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(epoch) == 1:
+            axes.set_xticks(epoch)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     save_figure(figure, png)

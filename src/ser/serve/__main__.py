@@ -4,9 +4,9 @@
     python -m ser.serve --model outputs/demo/fold_0
     python -m ser.serve --model exported/model.onnx --port 8000 --host 0.0.0.0     # for others in the network, without a password
 
-Shown are the label and all probabilities in Korean and English, the waveform, and a timeline for recordings over 8 s. A model of texts
-gets a field to write into, one of audio and text both. It listens on this machine alone unless --host says otherwise, and sends no
-recording anywhere.
+Shown are the label and all probabilities in Korean and English, the waveform, and a timeline for recordings over 8 s (not where words
+are needed, too). A model of texts gets a field to write into, one of audio and text both. It listens on this machine alone unless
+--host says otherwise, and sends no recording anywhere.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def build_page(engine: InferenceEngine, title: str, folder: str | Path | None = 
 
     def on_change(*given: str | None) -> tuple:
         path, text = given[0] if hears else None, given[-1] if reads else ""
-        if (path is None) if hears else not text.strip():
+        if path is None and not text.strip():
             return NO_ANSWER
         found = answer(engine, path, text, folder)
         timeline = None if found.timeline is None else str(found.timeline)

@@ -46,6 +46,8 @@ def answer(engine: InferenceEngine, path: str | Path | None, text: str = "", fol
     """
     if engine.takes == "text":
         found = engine.predict_texts(text)[0]
+    elif path is None:
+        return Answer("### 녹음도 필요합니다 · a recording is needed, too", {}, None, None)
     else:
         found = engine.predict_single(path, text=text if engine.takes == "audio and text" else None)
     if found["predicted_emotion"] is None:

@@ -67,6 +67,7 @@ def main(argv: list[str]) -> None:
     theme = load_theme(arguments.subtitles.theme)
     film, output = Path(arguments.file), output_folder(arguments.output)
     if film.suffix.lower() == ".json":
+        _check_restyling(arguments)
         segments, head = read_segments(film, arguments.subtitles)
         layout, _ = write_subtitles(output / film.stem, segments, theme, arguments.subtitles, head["frame_rate"])
         print(f"styled {len(segments)} segments of {head['source']} again: {len(layout.cues)} subtitles")
@@ -129,6 +130,14 @@ def write_subtitles(
     write_table(base.with_name(f"{base.name}.csv"), segments)
     write_csv(base.with_name(f"{base.name}.quality.csv"), as_table(broken))
     return layout, broken
+
+
+def _check_restyling(arguments) -> None:
+    if given := [f"--{name}" for name in ("model", "transcript", "stt", "speakers", "audio_track", "mux", "burn") if arguments[name]]:
+        raise UserError(
+            f"{', '.join(given)}: {arguments.file} is styled again from what it holds, without model or film. Leave that out, or give the "
+            "film."
+        )
 
 
 def _check(arguments) -> None:

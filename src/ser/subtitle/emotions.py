@@ -202,7 +202,7 @@ def _progress(path: Path, rows: int, labels: int, title: str) -> Iterator[Progre
 def _into_seven(folder: Path, kind: str, takes: str, label_names: Sequence[str]) -> np.ndarray:
     """0/1 (labels, 7): which of the seven each of a model's labels counts for."""
     if takes != "audio":
-        raise UserError(f"{folder} is a {kind} model, which takes {takes}; subtitles need a model that hears.")
+        raise UserError(f"{folder} is a {kind} model, which takes {takes}; subtitles need one that takes audio alone.")
     mapped = [map_label(name, LABELS) for name in label_names]
     if len(set(mapped) - {None}) < 2:
         raise UserError(

@@ -92,25 +92,27 @@ def plot_emotions(path: Path, segments: Sequence[EmotionSegment], theme: Theme, 
     over_time, share = figure.subplots(1, 2, width_ratios=(5, 1))
     heard = [segment for segment in segments if segment.probabilities is not None]
     colours = ["#9a9a9a" if label == "neutral" else theme.looks[label].colour for label in LABELS]
-    minutes, means = _over_time(heard, seconds)
-    over_time.stackplot(minutes, means.T, colors=colours, labels=LABELS, step="mid")
-    over_time.set(xlabel="minutes", ylabel="probability", ylim=(0, 1), xlim=(0, seconds / 60), title=f"{len(heard)} segments")
+    times, means = _over_time(heard, seconds)
+    unit, length = ("minutes", 60) if seconds >= 120 else ("seconds", 1)
+    over_time.stackplot(times / length, means.T, colors=colours, labels=LABELS, step="mid")
+    over_time.set(xlabel=unit, ylabel="probability", ylim=(0, 1), xlim=(0, seconds / length), title=f"{len(heard)} segments")
     counts = shares(segments)
     share.barh(range(len(LABELS)), counts["share"], color=colours)
     share.set_yticks(range(len(LABELS)), LABELS)
     share.invert_yaxis()
     share.set(xlabel="share of segments", xlim=(0, 1), title="shown")
+    figure.legend(*over_time.get_legend_handles_labels(), loc="outside lower center", ncols=len(LABELS), frameon=False)
     save_figure(figure, path)
 
 
 def _over_time(segments: Sequence[EmotionSegment], seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Equal steps of the film's time (POINTS,) in minutes, and the mean probabilities (POINTS, 7) of what is said then; 0 in pauses."""
+    """Equal steps of the film's time (POINTS,) in seconds, and the mean probabilities (POINTS, 7) of what is said then; 0 in pauses."""
     sums, counts = np.zeros((POINTS, len(LABELS))), np.zeros(POINTS)
     for segment in segments:
         first, last = (min(int(time / max(seconds, 1e-9) * POINTS), POINTS - 1) for time in (segment.start, segment.end))
         sums[first : last + 1] += segment.probabilities
         counts[first : last + 1] += 1
-    return (np.arange(POINTS) + 0.5) * seconds / POINTS / 60, sums / np.maximum(counts, 1)[:, None]
+    return (np.arange(POINTS) + 0.5) * seconds / POINTS, sums / np.maximum(counts, 1)[:, None]
 
 
 def timing(stages: Sequence[Stage], seconds: float) -> dict:
