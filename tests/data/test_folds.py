@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser.config import FoldsConfig
-from ser.data.folds import ALWAYS_TRAINED, make_folds, read_or_make_folds, write_folds
+from ser.config.data import ALWAYS_TRAINED
+from ser.data.folds import make_folds, read_or_make_folds, write_folds
 from ser.data.tables import Table
 from ser.runtime.errors import UserError
 

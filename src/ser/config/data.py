@@ -37,6 +37,10 @@ class DataConfig:
     """Folder of the packed clip store: every file is decoded and resampled once, then shared by folds, epochs and runs."""
 
 
+ALWAYS_TRAINED = -1
+"""The fold of clips that are held out by no model, as in scikit-learn's PredefinedSplit; there with cv.n 1 alone."""
+
+
 @dataclass
 class FoldsConfig:
     """Cross-validation: how the training clips are split."""

@@ -15,6 +15,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from ser.config import FoldsConfig
+from ser.config.data import ALWAYS_TRAINED
 from ser.data.csv_input import check_ids, count, read_csv_input, shown
 from ser.data.label_matrix import label_sets, label_shares, strata
 from ser.data.tables import Table
@@ -22,9 +23,6 @@ from ser.data.text_groups import text_groups
 from ser.runtime.errors import UserError
 from ser.runtime.files import write_csv
 from ser.runtime.seeds import seed_of
-
-ALWAYS_TRAINED = -1
-"""The fold of clips that are held out by no model, as in scikit-learn's PredefinedSplit; there with cv.n 1 alone."""
 
 
 def make_folds(train: Table, config: FoldsConfig, seed: int, label_names: Sequence[str] = ()) -> tuple[np.ndarray, str]:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ser.config import DataConfig
+from ser.config.data import ALWAYS_TRAINED
 from ser.data.csv_input import count, read_csv_input, shown
-from ser.data.folds import ALWAYS_TRAINED
 from ser.data.labels import canonical, is_emotion, map_label
 from ser.data.tables import Dataset
 from ser.data.views import View

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ser.config.data import ALWAYS_TRAINED
 from ser.data.csv_input import read_csv_input
-from ser.data.folds import ALWAYS_TRAINED
 from ser.data.label_matrix import from_plain
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ser.config.data import ALWAYS_TRAINED
 from ser.data.csv_input import read_csv_input
-from ser.data.folds import ALWAYS_TRAINED
 from ser.inference.seed_runs import other_seeds, seed_folders
 
 GO_ON = "Run the same `python -m ser.train` again to finish them"

@@ -10,8 +10,8 @@ from typing import TypedDict
 import pandas as pd
 
 from ser.config import Config, read_config_words
+from ser.config.data import ALWAYS_TRAINED
 from ser.config.shipped import shipped_config
-from ser.data.folds import ALWAYS_TRAINED
 from ser.korean.dataset import RECIPE, as_list, write_clips
 from ser.korean.history import History, read_history
 from ser.runtime.errors import UserError

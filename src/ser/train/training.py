@@ -9,8 +9,8 @@ import torch
 from torch import distributed
 
 from ser.config import Config
+from ser.config.data import ALWAYS_TRAINED
 from ser.config.experiment import check_multi_label
-from ser.data.folds import ALWAYS_TRAINED
 from ser.data.votes import describe_votes
 from ser.inference.run_files import is_fitted_in_one_go
 from ser.report.fold_report import fold_report
