@@ -126,14 +126,17 @@ def test_another_setting_for_finished_runs_is_refused(output, arguments):
         (["{a}", "{b}", "--output"], "--output: given nothing"),
         (["{a}", "{b}", "--train.epohcs", "3"], "train.epochs"),
         (["{a}", "{b}", "--data.root", "nowhere"], "nowhere is not there"),
+        (["{a}", "{one_model}"], "one_model.yaml: cv.n: given 1"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_message_before_any_training(tmp_path, monkeypatch, words, match):
     monkeypatch.setattr(running, "train_experiment", lambda *_: pytest.fail("training began"))
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text("train: {epochs: 1}\n")
+    (tmp_path / "one_model.yaml").write_text("cv: {n: 1, file: split.csv}\n")
+    files = {path.stem: path for path in tmp_path.glob("*.yaml")}
     with pytest.raises(UserError, match=match):
-        compare_experiments.main([word.format(a=tmp_path / "a.yaml", b=tmp_path / "b.yaml") for word in words])
+        compare_experiments.main([word.format(**files) for word in words])
 
 
 @pytest.mark.slow

@@ -246,9 +246,16 @@ def test_a_space_that_cannot_be_is_refused_before_any_trial(tmp_path, space, say
     assert says in str(told.value)
 
 
-@pytest.mark.parametrize("more", [["--run.seeds", "[0,1]"], ["--cv.full_fit", "true"]])
-def test_a_trial_is_one_run_with_one_seed(words, tmp_path, more):
-    with pytest.raises(UserError, match=r"take run\.seeds and cv\.full_fit out"):
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--run.seeds", "[0,1]"], r"take run\.seeds and cv\.full_fit out"),
+        (["--cv.full_fit", "true"], r"take run\.seeds and cv\.full_fit out"),
+        (["--cv.n", "1", "--cv.file", "split.csv"], r"cv\.n: given 1"),
+    ],
+)
+def test_a_trial_is_one_run_of_several_folds_with_one_seed(words, tmp_path, more, says):
+    with pytest.raises(UserError, match=says):
         main([*words, "--output", str(tmp_path / "sweep"), *more])
 
 

@@ -40,6 +40,8 @@ def config_of(file: Path, options: list[str]) -> Config:
         raise UserError(
             f"{file}: data.multi_label: experiments are compared by the one label of a clip. `ser.train` reports several labels."
         )
+    if config.cv.n == 1:
+        raise UserError(f"{file}: cv.n: given 1; experiments are compared by what they say of clips out of fold: 2 or more are allowed.")
     if config.run.seeds:
         raise UserError(f"{file}: run.seeds: an experiment is trained once here. Take it out; `python -m ser.train` trains several seeds.")
     return config

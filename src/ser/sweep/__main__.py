@@ -60,6 +60,8 @@ def check_one_run(base: Config) -> None:
     """Raise UserError where a trial would be more than its folds with one seed, or couldn't be judged."""
     if base.data.multi_label:
         raise UserError("data.multi_label: a sweep compares trials by the one label of a clip. Try settings one by one with `ser.train`.")
+    if base.cv.n == 1:
+        raise UserError("cv.n: given 1; trials are compared by what they say of clips out of fold: 2 or more are allowed.")
     if base.run.seeds or base.cv.full_fit:
         raise UserError("a trial is one run with one seed: take run.seeds and cv.full_fit out, and train best.yaml with them afterwards.")
 
