@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification,
 from checkpoints import CHECKPOINTS, make_checkpoint
 from runs import make_run
 from ser.compare import __main__ as compare
-from ser.compare.adapters import open_candidate
-from ser.compare.candidates import Candidate, read_candidates, ready_list
+from ser.compare.adapters import declared, open_candidate
+from ser.compare.candidates import Candidate, check_one_label, read_candidates, ready_list
 from ser.compare.judging import Judged, judge
 from ser.compare.labelled import read_labelled
 from ser.compare.rules import TARGET, TIERS, Verdict, judge_classes, judge_license, mapped, tier
@@ -132,6 +132,15 @@ def test_the_right_ones_are_rejected_for_the_right_reason(table):
         assert table.loc[name, rule].startswith(reason), table.loc[name, rule]
     assert table.loc["eight", "classes"].startswith("pass: covers the seven, 8 classes mapped")
     assert table.loc["constant", "accuracy"] == pytest.approx(12 / 72)
+
+
+def test_a_damaged_run_is_left_to_the_judging_of_its_own(tmp_path):
+    for content in (b"{", b"[]", b"\xff\xfe"):
+        (tmp_path / "data.json").write_bytes(content)
+        candidates = read_candidates([f"run:{tmp_path}"])
+        check_one_label(candidates)
+        with pytest.raises(UserError, match=r"data\.json"):
+            declared(candidates[0], None)
 
 
 def test_what_cannot_be_had_is_listed_with_the_reason(table):

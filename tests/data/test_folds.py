@@ -152,16 +152,26 @@ def test_a_split_given_by_file_is_used_and_a_split_of_the_run_must_agree_with_it
         read_or_make_folds(own, train, config, 0)
 
 
+def test_a_split_may_name_clips_that_were_left_out_and_no_others(tmp_path):
+    train = actors()
+    path, used = saved(tmp_path, train, np.arange(90) % 3), train.take(np.arange(1, 90))
+    config = FoldsConfig(n=3, file=str(path))
+    folds, _ = read_or_make_folds(tmp_path / "no.csv", used, config, 0, left_out=[train.ids[0]])
+    assert folds.tolist() == [row % 3 for row in range(1, 90)]
+    with pytest.raises(UserError, match=r"was made for other clips: 1 id in it that is no training clip"):
+        read_or_make_folds(tmp_path / "no.csv", used, config, 0)
+
+
 def test_clips_held_out_for_one_model_are_no_folds(tmp_path):
     train = actors()
     path = saved(tmp_path, train, np.where(np.arange(90) % 3 == 0, 0, ALWAYS_TRAINED))
     folds, sentence = read_or_make_folds(tmp_path / "no.csv", train, FoldsConfig(n=1, file=str(path)), 0)
     assert sentence.startswith("30 of 90 clips held out, ") and sorted(set(folds)) == [ALWAYS_TRAINED, 0]
     saved(tmp_path, train, np.zeros(90, int))
-    with pytest.raises(UserError, match="no clip in fold -1"):
+    with pytest.raises(UserError, match=r"no clip that is always trained on \(fold -1\)"):
         read_or_make_folds(tmp_path / "no.csv", train, FoldsConfig(n=1, file=str(path)), 0)
     saved(tmp_path, train, np.where(train.labels == 2, 0, ALWAYS_TRAINED))
-    with pytest.raises(UserError, match="trained without that class"):
+    with pytest.raises(UserError, match="are held out, so the model would be trained without that class"):
         read_or_make_folds(tmp_path / "no.csv", train, FoldsConfig(n=1, file=str(path)), 0)
 
 

@@ -137,15 +137,22 @@ def test_validation_data_of_ones_own_makes_one_model_and_that_is_the_whole_run(e
     paths, labels = load_dataset_from_directory(emotions)
     valid = slice(0, None, 4)
     rest = [row for row in range(24) if row % 4]
-    trainer = create_trainer(tiny_config, tmp_path / "run", {"train.epochs": 1, "cv.n": 4, "cv.split": "speaker"})
-    result = trainer.train(([paths[row] for row in rest], [labels[row] for row in rest]), (paths[valid], labels[valid]))
+    settings = {"train.epochs": 1, "cv.n": 4, "cv.split": "speaker", "data.on_bad_audio": "drop"}
+    trainer = create_trainer(tiny_config, tmp_path / "run", settings)
+    train_data = [paths[row] for row in rest], [labels[row] for row in rest]
+    result = trainer.train(train_data, ([*paths[valid], tmp_path / "gone.wav"], [*labels[valid], "sad"]))
     assert result["oof"] is None and set(result["folds"]) == {0} and result["folds"][0]["n"] == 6
     assert set(pd.read_csv(tmp_path / "run" / "fold_0" / "valid.csv")["id"]) == set(paths[valid])
     out = capsys.readouterr().out
     assert "not read: cv.n, cv.split" in out and "still to be trained" not in out
     assert f"made {tmp_path / 'run' / 'fold_0'}: one model, its epoch chosen by the 6 held-out clips" in out
 
-    train.main(["--config", str(tmp_path / "run" / "config.yaml")])
+    with pytest.raises(UserError, match="val_data holds no clip"):
+        trainer.train(train_data, ([], []))
+    held_out = paths[valid] + paths[1:2], labels[valid] + labels[1:2]
+    with pytest.raises(UserError, match=r"was begun with other data|holds another split"):
+        trainer.train((train_data[0][1:], train_data[1][1:]), held_out)
+    train.main(["--config", str(tmp_path / "run" / "config.yaml")])  # what was refused has changed nothing
     assert "fold 0: finished before, skipped" in capsys.readouterr().out and not (tmp_path / "run" / "fold_1").exists()
 
     assert create_inference_engine(result["run"]).predict_single(paths[0])["status"] == "ok"
@@ -427,13 +434,16 @@ def test_the_log_file_keeps_what_training_tells_and_which_files_cannot_be_used(t
             [tmp_path / "gone.wav", write_wav(tmp_path / "silent.wav", np.zeros(16_000))]
         )
         say("warning: on the screen already")
+        with pytest.raises(UserError, match="log_file"):
+            setup_logging("info", tmp_path / "ser.log" / "below_a_file.log")
+        say("still kept")
     finally:
         end_logging()
     say("after the end")
     kept, printed = (tmp_path / "ser.log").read_text(encoding="utf-8"), capsys.readouterr()
     for told in ("gone.wav can't be used: missing", "silent.wav can't be used: silent"):
         assert told in kept and told in printed.err
-    assert "WARNING ser.said: on the screen already" in kept and "after the end" not in kept
+    assert "WARNING ser.said: on the screen already" in kept and "INFO ser.said: still kept" in kept and "after the end" not in kept
     assert "on the screen already" in printed.out and "on the screen already" not in printed.err
 
 

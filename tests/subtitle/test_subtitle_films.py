@@ -335,6 +335,7 @@ def test_subtitles_go_into_the_film_where_ffmpeg_is_installed(film, network, tmp
         (["--model", "{network}", "--transcript", "late.srt"], "Is it of another film"),
         (["--model", "nowhere", "--subtitles.min_confidense", "1"], "min_confidence"),
         (["film.json", "--model", "m", "--burn"], "--model, --burn: film.json is styled again"),
+        (["film.json", "--audio_track", "0"], "--audio_track: film.json is styled again"),
     ],
 )
 def test_a_wrong_command_is_told_in_one_line(film, network, tmp_path, more, told, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,11 +63,12 @@ def check_one_label(candidates: list[Candidate]) -> None:
     """Raise UserError for a run or a model folder that gives a clip several labels."""
     for candidate in candidates:
         if candidate.kind == "run":
-            data = any_seed(candidate.place) / "data.json"
-            said = read_json(data) if data.is_file() else {}
+            said = {}
+            with suppress(OSError, ValueError):  # what is damaged is told where the candidate is judged
+                said = read_json(any_seed(candidate.place) / "data.json")
         else:
             said = (candidate.kind == "transformers" and read_card(candidate.place)) or {}
-        if said.get("multi_label"):
+        if isinstance(said, dict) and said.get("multi_label"):
             raise several_labels(candidate.place)
 
 

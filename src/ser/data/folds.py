@@ -7,7 +7,7 @@ What is said about a split is read off the split itself, not off the method that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,23 +51,25 @@ def make_folds(train: Table, config: FoldsConfig, seed: int, label_names: Sequen
 
 
 def read_or_make_folds(
-    path: str | Path, train: Table, config: FoldsConfig, seed: int, label_names: Sequence[str] = ()
+    path: str | Path, train: Table, config: FoldsConfig, seed: int, label_names: Sequence[str] = (), left_out: Collection[str] = ()
 ) -> tuple[np.ndarray, str]:
     """The split in `path` (a run's folds.csv) if it is there, else the one in `config.file`, else a new one.
 
-    Writes nothing: `write_folds` does. Raises UserError when a file doesn't fit the clips or the settings.
+    left_out: ids of clips that can't be used, which `config.file` may have all the same. Writes nothing: `write_folds` does. Raises
+    UserError when a file doesn't fit the clips or the settings.
     """
     path = Path(path)
     _check_labels_known(train)
     if not path.is_file():
         if config.file is None:
             return make_folds(train, config, seed, label_names)
-        return _checked(Path(config.file), train, config, label_names, "Give another cv.file, or none to make a new split.")
+        advice = "Give another cv.file, or none to make a new split."
+        return _checked(Path(config.file), train, config, label_names, advice, left_out)
     folds, sentence = _checked(
         path, train, config, label_names, "If data or settings changed on purpose, start the run over (--run.start_over true)."
     )
     if config.file is not None:
-        given, _ = _checked(Path(config.file), train, config, label_names, "Give another cv.file.")
+        given, _ = _checked(Path(config.file), train, config, label_names, "Give another cv.file.", left_out)
         if not np.array_equal(folds, given):
             raise UserError(f"{path} holds another split than cv.file {config.file}. Use another --run.output or --run.start_over true.")
     return folds, sentence
@@ -78,8 +80,8 @@ def write_folds(path: str | Path, train: Table, folds: np.ndarray) -> None:
     write_csv(path, pd.DataFrame({"id": train.ids, "fold": folds}))
 
 
-def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.ndarray:
-    """The fold of each of `ids` from a CSV `id,fold`, in any order of rows.
+def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str, left_out: Collection[str] = ()) -> np.ndarray:
+    """The fold of each of `ids` from a CSV `id,fold`, in any order of rows. left_out: ids that may stand in it besides.
 
     With n 1 it is 0 (held out) or -1 (always trained on). Raises UserError, ending in `advice`, when ids are missing or unknown or a fold
     isn't an integer from 0 to n-1, or is empty.
@@ -93,12 +95,11 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
     # pandas writes 0.0 where a fold was missing once.
     fold_of = {name: cell.strip().removesuffix(".0") for name, cell in zip(found, source.required("fold"), strict=True)}
     missing = [name for name in ids if name not in fold_of]
-    extra = sorted(fold_of.keys() - set(ids))
+    extra = sorted(fold_of.keys() - set(ids) - set(left_out))
     if missing or extra:
-        raise UserError(
-            f"{path} was made for other clips: {count(missing, 'training clip')} not in it ({shown(missing)}), "
-            f"{count(extra, 'id')} in it that {'is' if len(extra) == 1 else 'are'} no training clip ({shown(extra)}). {advice}"
-        )
+        without = f"{count(missing, 'training clip')} not in it ({shown(missing)})" if missing else ""
+        foreign = f"{count(extra, 'id')} in it that {'is' if len(extra) == 1 else 'are'} no training clip ({shown(extra)})" if extra else ""
+        raise UserError(f"{path} was made for other clips: {', '.join(filter(None, (without, foreign)))}. {advice}")
     allowed = {str(fold): fold for fold in ((ALWAYS_TRAINED, 0) if n == 1 else range(n))}
     wrong = sorted({cell for cell in fold_of.values() if cell not in allowed})
     if wrong:
@@ -106,6 +107,9 @@ def read_folds(path: str | Path, ids: Sequence[str], n: int, advice: str) -> np.
         raise UserError(f"{path}: fold {shown(wrong)}; cv.n is {n}, so folds are {are}. {advice}")
     folds = np.array([allowed[fold_of[name].strip()] for name in ids], dtype=np.int64)
     empty = sorted(set(allowed.values()) - set(folds.tolist()))
+    if empty and n == 1:
+        lacking = "held-out clip (fold 0)" if 0 in empty else "clip that is always trained on (fold -1)"
+        raise UserError(f"{path}: no {lacking}, and with cv.n 1 one of each is needed at least. {advice}")
     if empty:
         raise UserError(f"{path}: no clip in fold {shown(empty)}, but cv.n is {n}. Set cv.n to the file's folds. {advice}")
     return folds
@@ -126,8 +130,10 @@ def describe_split(train: Table, folds: np.ndarray) -> str:
     return f"{head}, {stratified}; not speaker-disjoint ({shared} of {speakers} speakers are in more than one fold)"
 
 
-def _checked(path: Path, train: Table, config: FoldsConfig, label_names: Sequence[str], advice: str) -> tuple[np.ndarray, str]:
-    folds = read_folds(path, train.ids, config.n, advice)
+def _checked(
+    path: Path, train: Table, config: FoldsConfig, label_names: Sequence[str], advice: str, left_out: Collection[str] = ()
+) -> tuple[np.ndarray, str]:
+    folds = read_folds(path, train.ids, config.n, advice, left_out)
     if config.split == "speaker":
         _check_speakers_known(train)
         if shared := _speakers_in_folds(train, folds)[1]:
@@ -186,6 +192,8 @@ def _check_trainable(train: Table, folds: np.ndarray, config: FoldsConfig, label
         for label in np.unique(train.labels)
         if len(where := np.unique(folds[train.labels == label])) < 2 and where[0] != ALWAYS_TRAINED
     ]
+    if stuck and config.n == 1:
+        raise UserError(f"folds: all clips of {shown(stuck, 20)} are held out, so the model would be trained without that class.")
     if stuck:
         raise UserError(
             f"folds: all clips of {shown(stuck, 20)} are in one fold, so its model would be trained without that class. "

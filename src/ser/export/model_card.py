@@ -96,7 +96,9 @@ def _what_it_is(source: Source, model: SerModel) -> str:
     is_encoder = model.kind in ("encoder", "text_encoder")
     kind = f"transformers {model.encoder.config.model_type} encoder" if is_encoder else f"{model.kind} network"
     text = f"Recognises {KNOWS[model.takes]}: {len(model.label_names)} labels, a {kind} of {parameters:,} parameters, {origin}."
-    if source.fold is not None:
+    if source.fold is not None and source.folds == 1:
+        text += f" These are the weights of the one model of the run `{source.run}`."
+    elif source.fold is not None:
         text += f" These are the weights of fold {source.fold} of {source.folds} of the run `{source.run}`."
     return text
 
@@ -156,7 +158,8 @@ def _training(source: Source, model: SerModel) -> str:
     if not source.metrics:
         return "No run lies beside this model, so nothing is known of its training here."
     metrics = source.metrics
-    which = f"(the other folds), validated on {metrics['valid_clips']}" if metrics["scores"] else "(all there are), validated on none"
+    others = "all that aren't held out" if source.folds == 1 else "the other folds"
+    which = f"({others}), validated on {metrics['valid_clips']}" if metrics["scores"] else "(all there are), validated on none"
     epoch = (
         f"epoch {metrics['epoch']} of {metrics.get('epochs_run', metrics['epoch'])}, "
         f"chosen by {metrics.get('epoch_chosen_by', 'the validation part')}"

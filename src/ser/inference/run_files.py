@@ -64,7 +64,7 @@ def finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> 
     if ALWAYS_TRAINED in wanted and not allow_missing:
         raise UserError(
             f"{folder} is one model, without out-of-fold predictions of the clips it was trained on, which are needed here. Train folds, "
-            "e.g. --cv.n 5; `python -m ser.ensemble --allow_missing_folds` blends it by its held-out clips alone."
+            "e.g. --cv.n 5. (`python -m ser.ensemble --allow_missing_folds` takes it all the same, by its held-out clips.)"
         )
     wanted = [fold for fold in wanted if fold != ALWAYS_TRAINED]
     finished = tuple(fold for fold in wanted if (folder / f"fold_{fold}" / "metrics.json").is_file())

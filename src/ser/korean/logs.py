@@ -22,15 +22,19 @@ def setup_logging(log_level: str = "INFO", log_file: str | Path | None = None) -
     if str(log_level).upper() not in LEVELS:
         raise UserError(f"log_level: given {log_level!r}; allowed are {', '.join(LEVELS)}.")
     logger = logging.getLogger("ser")
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if log_file is not None:
+        try:
+            Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace"))
+        except OSError as error:
+            raise UserError(f"log_file: {log_file} can't be written ({error.strerror}). What was set up before stays.") from None
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)
         SAID.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if log_file is not None:
-        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-        SAID.addHandler(handlers[-1])
+    for handler in handlers[1:]:
+        SAID.addHandler(handler)
     for handler in handlers:
         handler.setFormatter(logging.Formatter(FORMAT))
         logger.addHandler(handler)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
@@ -15,7 +16,7 @@ from ser.config.shipped import shipped_config
 from ser.korean.dataset import RECIPE, as_list, write_clips
 from ser.korean.history import History, read_history
 from ser.runtime.errors import UserError
-from ser.runtime.files import read_json, write_csv
+from ser.runtime.files import atomic_path, read_json, write_csv
 from ser.runtime.progress import say
 from ser.train.training import train
 
@@ -68,6 +69,9 @@ class EmotionTrainer:
         run = Path(self._config([]).run.output)
         clips, split = run.with_name(f"{run.name}.clips.csv"), run.with_name(f"{run.name}.folds.csv")
         paths, labels = map(as_list, train_data)
+        for name, of in (("train_data", train_data), ("val_data", val_data)):
+            if of is not None and not len(of[0]):
+                raise UserError(f"{name} holds no clip.")
         given = ["--data.root", str(clips), "--data.allow_absolute_paths", "true"]
         if val_data is not None:
             if folds is not None:
@@ -79,10 +83,11 @@ class EmotionTrainer:
             if unread := [key for key in self.settings if _of_split(key)]:
                 say(f"val_data is the split, and one model is trained; not read: {', '.join(unread)}")
         config = self._config(given, split_given=val_data is not None)
-        write_clips(clips, paths, labels)
-        if val_data is not None:
-            write_csv(split, pd.DataFrame({"id": [str(Path(path).absolute()) for path in paths], "fold": fold_of}))
-        report = train(config, None if folds is None else list(folds))
+        with _as_before_if_refused(clips, split):
+            write_clips(clips, paths, labels)
+            if val_data is not None:
+                write_csv(split, pd.DataFrame({"id": [str(Path(path).absolute()) for path in paths], "fold": fold_of}))
+            report = train(config, None if folds is None else list(folds))
         return _result(run, report)
 
     def _config(self, words: list[str], split_given: bool = False) -> Config:
@@ -102,6 +107,22 @@ def create_trainer(
     results_dir: the run folder, default outputs/<config>. settings: keys as on the command line, e.g. {"train.epochs": 3, "cv.n": 4}.
     """
     return EmotionTrainer(config, results_dir, settings)
+
+
+@contextmanager
+def _as_before_if_refused(*files: Path) -> Iterator[None]:
+    """These files describe the run that is there, if one is: a call that is refused must not change them."""
+    before = {file: file.read_bytes() for file in files if file.is_file()}
+    try:
+        yield
+    except UserError:
+        for file in files if before else ():
+            if file in before:
+                with atomic_path(file) as temporary:
+                    temporary.write_bytes(before[file])
+            else:
+                file.unlink(missing_ok=True)
+        raise
 
 
 def _of_split(key: str) -> bool:

@@ -133,7 +133,8 @@ def write_subtitles(
 
 
 def _check_restyling(arguments) -> None:
-    if given := [f"--{name}" for name in ("model", "transcript", "stt", "speakers", "audio_track", "mux", "burn") if arguments[name]]:
+    defaults = {"model": None, "transcript": None, "stt": None, "speakers": None, "audio_track": None, "mux": False, "burn": False}
+    if given := [f"--{name}" for name, default in defaults.items() if arguments[name] is not default]:
         raise UserError(
             f"{', '.join(given)}: {arguments.file} is styled again from what it holds, without model or film. Leave that out, or give the "
             "film."

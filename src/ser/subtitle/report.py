@@ -95,7 +95,9 @@ def plot_emotions(path: Path, segments: Sequence[EmotionSegment], theme: Theme, 
     times, means = _over_time(heard, seconds)
     unit, length = ("minutes", 60) if seconds >= 120 else ("seconds", 1)
     over_time.stackplot(times / length, means.T, colors=colours, labels=LABELS, step="mid")
-    over_time.set(xlabel=unit, ylabel="probability", ylim=(0, 1), xlim=(0, seconds / length), title=f"{len(heard)} segments")
+    over_time.set(
+        xlabel=unit, ylabel="probability", ylim=(0, 1), xlim=(0, seconds / length), title=f"{len(heard)} segment{'s' * (len(heard) != 1)}"
+    )
     counts = shares(segments)
     share.barh(range(len(LABELS)), counts["share"], color=colours)
     share.set_yticks(range(len(LABELS)), LABELS)

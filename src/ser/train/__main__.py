@@ -46,7 +46,8 @@ def chosen_folds(text: str | None, n: int) -> list[int] | None:
         return None
     words = text.strip("[]").replace(" ", "").split(",")
     if not all(word.isdecimal() and int(word) < n for word in words):
-        raise UserError(f"--folds: given {text!r}; allowed are numbers from 0 to {n - 1} with commas between, e.g. 0,{n - 1}.")
+        allowed = f"numbers from 0 to {n - 1} with commas between, e.g. 0,{n - 1}" if n > 1 else "0, the one model of cv.n 1"
+        raise UserError(f"--folds: given {text!r}; allowed are {allowed}.")
     return sorted({int(word) for word in words})
 
 

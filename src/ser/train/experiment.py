@@ -95,7 +95,8 @@ def open_experiment(config: Config) -> Experiment:
         _check_data(description, folder)
     else:  # an attempt that never trained (a wrong model name, say) binds nobody to its settings
         (folder / "folds.csv").unlink(missing_ok=True)
-    folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, split_seed(config), dataset.label_names)
+    left_out = [clip["id"] for clip in dropped]
+    folds, split = read_or_make_folds(folder / "folds.csv", train, config.cv, split_seed(config), dataset.label_names, left_out)
     save_config(config, folder / "config.yaml")
     write_folds(folder / "folds.csv", train, folds)
     leak = None if takes == "audio" else describe_leak(train.texts, label_sets(train.labels), folds)
@@ -103,8 +104,7 @@ def open_experiment(config: Config) -> Experiment:
     noted = {"split": split, "input": takes, "text_leak": leak, "without_transcript": silent, "cut": cut}
     noted |= {"multi_label": True} if config.data.multi_label else {}
     write_json(folder / "data.json", description | noted)
-    test_clips = 0 if dataset.test is None else len(dataset.test)
-    say(f"{len(train)} training clips, {test_clips} test clips, {len(dataset.label_names)} labels. Split: {split}.")
+    say(f"{len(train)} training clips, {len(dataset.test or ())} test clips, {len(dataset.label_names)} labels. Split: {split}.")
     tell_absent(train.labels, dataset.label_names, config.data.labels)
     _tell_duplicates(dataset, train, train_store, test_store, folds, takes)
     if leak:

@@ -63,6 +63,8 @@ def _train_seeds(config: Config, folds: list[int] | None, stopper: Stopper) -> d
             runs.append(_open_run(own, stopper, group=config))
         _train_folds(runs, folds, stopper)
         for run in runs:
+            if len(runs) > 1:
+                say(f"seed {run.config.run.seed}:")
             report, facts = _report_run(run, stopper)
             reports.append(report)
     if None in reports:
@@ -89,7 +91,7 @@ def _open_run(config: Config, stopper: Stopper, group: Config | None = None) -> 
 
 def _train_folds(runs: list[Experiment], folds: list[int] | None, stopper: Stopper) -> None:
     """Those folds (all by default) of these runs that aren't finished yet: one after the other, side by side, or on a cluster."""
-    waiting = [(run, fold) for run in runs for fold in _unfinished(run, folds)]
+    waiting = [(run, fold) for run in runs for fold in _unfinished(run, folds, f"{run.folder.name} " if len(runs) > 1 else "")]
     if not waiting:
         return
     setting = runs[0].config.run
@@ -107,12 +109,12 @@ def _train_folds(runs: list[Experiment], folds: list[int] | None, stopper: Stopp
             say(fold_report(run.folder / f"fold_{fold}"))
 
 
-def _unfinished(run: Experiment, folds: list[int] | None) -> list[int]:
-    """Of these folds (all by default) those to train; the others are told."""
+def _unfinished(run: Experiment, folds: list[int] | None, told_as: str) -> list[int]:
+    """Of these folds (all by default) those to train; the others are told, behind told_as."""
     asked = range(run.config.cv.n) if folds is None else folds
     for fold in [fold for fold in asked if is_finished(run.folder, fold)]:
         Checkpoints(run.folder / f"fold_{fold}").remove()  # a kill right after the last write left them
-        say(f"fold {fold}: finished before, skipped")
+        say(f"{told_as}fold {fold}: finished before, skipped")
     return [fold for fold in asked if not is_finished(run.folder, fold)]
 
 
