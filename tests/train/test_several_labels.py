@@ -184,7 +184,7 @@ def test_subtitles_refuse_a_model_before_the_film_is_decoded(run, tmp_path):
     model = build_model(ModelConfig(kind="text_ngrams"), ("angry", "happy"), 0.0)
     model.fit(Store.of_texts(["화가 짜증", "행복해 좋아요"]), np.arange(2), np.array([0, 1]), 0)
     model.save(tmp_path / "reads")
-    with pytest.raises(UserError, match="subtitles need a model that hears"):
+    with pytest.raises(UserError, match="subtitles need one that takes audio alone"):
         subtitle.main([*words[:2], str(tmp_path / "reads"), *words[3:]])
     assert not (tmp_path / "cache").exists()
 

@@ -97,7 +97,8 @@ def test_runs_of_voice_and_of_words_are_blended_by_weights_from_out_of_fold(of_w
     assert record["oof"]["accuracy"] > best + 0.05
     assert all(run["weight"] > 0.05 for run in record["runs"])
     chosen = table[[f"p_{name}" for name in record["label_names"]]].to_numpy().argmax(1)
-    assert (chosen == table["label"]).mean() == pytest.approx(record["oof"]["accuracy"])
+    assert list(table["label"]) == [record["label_names"][number] for number in chosen]
+    assert (table["label"] == table["true"]).mean() == pytest.approx(record["oof"]["accuracy"])
 
 
 def test_runs_of_one_kind_over_different_clips_are_still_refused(of_words, data, tmp_path):
