@@ -18,9 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from ser.config import Config, build_parser, key_words, parse
-from ser.data.hashes import hash_files
+from ser.data.hashes import hash_files, text_hash
 from ser.data.tables import Dataset, read_dataset
-from ser.data.utterance import text_hash, tidy
+from ser.data.text_input import tidy
 from ser.inference.runs import Run, read_probabilities, read_run
 from ser.runtime.errors import UserError, run_command
 from ser.runtime.files import write_json

@@ -21,6 +21,7 @@ from ser.bundle.predicting import as_written, told
 from ser.bundle.predicting import main as predict
 from ser.bundle.wheels import NEEDED, pinned
 from ser.config import ClassicalConfig, ModelConfig, load_config
+from ser.config.data import ALWAYS_TRAINED
 from ser.ensemble.blend import blend_runs
 from ser.ensemble.members import read_members
 from ser.inference.runs import read_run
@@ -29,7 +30,7 @@ from ser.train.__main__ import main as train
 from ser.train.experiment import open_experiment
 from ser.train.fold import train_fold
 from ser.train.signals import Stopper
-from tiny import make_tiny_data, write_tiny_config
+from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -101,6 +102,25 @@ def test_seeds_and_a_model_of_all_clips_are_bundled_as_the_ensemble_counts_them(
     with pytest.raises(UserError, match="weighted learns from out-of-fold predictions"):
         main([*map(str, named), "--method", "weighted", "--output", str(tmp_path / "refused"), "--estimate", "0"])
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_run_of_one_model_is_bundled_where_that_is_allowed(place, tmp_path, capsys):
+    clips = pd.read_csv(place / "data" / "train.csv")
+    held_out = clips.assign(fold=np.where(np.arange(len(clips)) % 4 == 0, 0, ALWAYS_TRAINED))[["id", "fold"]]
+    held_out.to_csv(tmp_path / "split.csv", index=False)
+    cv = {"n": 1, "file": str(tmp_path / "split.csv")}
+    train(["--config", str(write_tiny_config(tmp_path / "one.yaml", place / "data", model=TINY_CNN, cv=cv, train={"epochs": 1}))])
+    assert "the one model epoch   1/1" in (told := capsys.readouterr().out) and "of 1 epoch" not in told
+    run, bundle = tmp_path / "outputs" / "one", tmp_path / "bundle"
+    with pytest.raises(UserError, match=r"allow_missing_folds of `ser\.ensemble` and `ser\.bundle` takes it"):
+        main([str(run), "--output", str(bundle)])
+    main([str(run), "--output", str(bundle), "--allow_missing_folds", "--estimate", "0"])
+    assert (
+        f"out of fold: accuracy {read_run(run, allow_missing_folds=True).metrics[0]['scores']['accuracy']:.3f}" in capsys.readouterr().out
+    )
+    predict(["--data", str(place / "data"), "--output", str(tmp_path / "submission.csv")], bundle, time.perf_counter())
+    blend_runs([run], tmp_path / "blend.csv", allow_missing_folds=True)
+    assert (tmp_path / "submission.csv").read_bytes() == (tmp_path / "blend.csv").read_bytes()
 
 
 def test_an_encoder_that_all_folds_share_is_there_once(place):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ser.audio.container import OTHER_DEMUXERS, Container
 from ser.audio.joined import Part
-from ser.audio.recording import LATE_SECONDS, LONGEST_SECONDS, TOLERATED_SECONDS, Recording, Unreadable, tidy
+from ser.audio.recording import LATE_SECONDS, LONGEST_SECONDS, TOLERATED_SECONDS, Recording, Unreadable, one_line
 from ser.audio.source import Source
 from ser.audio.tracks import choose_track
 from ser.audio.window import Window
@@ -57,7 +57,7 @@ def _read_part(source: Source, part: Part, options: dict[str, str], recording: R
                 recording.total_seconds = _length(opened, stream)
             yield from _Reader(opened, stream, container, recording).read(by_clock)
     except (av.FFmpegError, ValueError, TypeError, RuntimeError, OSError, ArithmeticError, LookupError) as error:
-        raise Unreadable(tidy(error)) from None
+        raise Unreadable(one_line(error)) from None
 
 
 class _Reader:

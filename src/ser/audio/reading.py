@@ -10,7 +10,7 @@ import soundfile
 
 from ser.audio.container import FLAC
 from ser.audio.packets import read_with_ffmpeg
-from ser.audio.recording import BLOCK_VALUES, LONGEST_SECONDS, Recording, Unreadable, tidy
+from ser.audio.recording import BLOCK_VALUES, LONGEST_SECONDS, Recording, Unreadable, one_line
 from ser.audio.source import Source
 
 UNCHECKED = ("MS_ADPCM", "IMA_ADPCM", "GSM610")  # damaged blocks come out as noise
@@ -77,7 +77,7 @@ def _read_with_soundfile(source: Source, seconds: float, by_clock: bool) -> Iter
             try:
                 block = sound.read(frames, dtype="float32", always_2d=True)
             except (soundfile.SoundFileError, RuntimeError, OSError) as error:
-                recording.damaged = tidy(error)
+                recording.damaged = one_line(error)
                 break
             recording.add(block)
             if len(block) < frames:
@@ -95,4 +95,4 @@ def _opened(source: Source) -> soundfile.SoundFile:
         # By descriptor: libsndfile then can't take a file's name for its format.
         return soundfile.SoundFile(source.descriptor, closefd=False)
     except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
-        raise Unreadable(tidy(error)) from None
+        raise Unreadable(one_line(error)) from None

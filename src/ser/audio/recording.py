@@ -141,7 +141,7 @@ def _runs(flags: np.ndarray) -> int:
     return int(full[0].sum() + (full[1:] & ~full[:-1]).sum())
 
 
-def tidy(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """A library's message without the file name or object it puts in it."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return " ".join(text.split())[:200].rstrip(". ") or type(error).__name__

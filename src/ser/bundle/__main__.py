@@ -42,6 +42,11 @@ def read_arguments(argv: list[str]) -> Namespace:
     parser.add_argument("--output", type=str, required=True, help="Folder to write, e.g. bundles/base.")
     parser.add_argument("--method", type=Literal[tuple(METHODS)], default=DEFAULT, help="How runs are blended, as in ser.ensemble.")
     parser.add_argument("--sample", type=str, help="Sample submission; by default sample_submission.csv in the data folder of the runs.")
+    parser.add_argument(
+        "--allow_missing_folds",
+        action="store_true",
+        help="Take runs with missing folds too, and one of a single model (cv.n 1).",
+    )
     parser.add_argument("--estimate", type=NonNegativeInt, default=64, help="Test clips to try it out on; 0 leaves that out.")
     parser.add_argument("--clips", type=PositiveInt, help="Clips that the organiser will have; by default those of the runs' test set.")
     parser.add_argument("--slower", type=PositiveFloat, default=1.0, help="How many times slower the organiser's machine is.")

@@ -19,6 +19,7 @@ from ser.bundle.wheels import pinned
 from ser.ensemble.blend import fitted_blend
 from ser.ensemble.members import Members, read_members
 from ser.ensemble.submission import find_sample
+from ser.inference.unfinished import told_of_run
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, write_json
 from ser.scoring.metrics import describe
@@ -30,7 +31,10 @@ def make_bundle(given: Namespace, output: Path) -> None:
     """Read the runs, fill the folder, let it predict a sample, and say what it is and what it will take. given: the command's arguments."""
     if output.exists() and any(output.iterdir()) and not (output / CONTENT).is_file():
         raise UserError(f"--output: given {output}, which holds something else; allowed is a new folder, or a bundle to replace.")
-    members = read_members(given.runs)
+    members = read_members(given.runs, given.allow_missing_folds)
+    for run in given.runs:
+        for sentence in told_of_run(run):
+            print(sentence)
     if not members.test_ids:
         raise UserError("these runs have no test clips, so that nothing says whether the bundle predicts as they do. Train with test.csv.")
     with atomic_folder(output) as folder:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ser.config.data import ALWAYS_TRAINED
 from ser.data.csv_input import shown
 from ser.data.label_matrix import label_sets, listed
 from ser.data.tables import Table
@@ -108,7 +109,8 @@ def _speakers_across(train: Table, folds: np.ndarray) -> Iterable[Finding]:
         where = sorted({int(folds[row]) for row in rows})
         if len(where) > 1:
             ids = tuple(train.ids[row] for row in rows)
-            yield Finding("speaker_across_folds", ids, f"{shown([speaker])}: {len(rows)} clips in folds {', '.join(map(str, where))}")
+            places = "those trained on and those held out" if ALWAYS_TRAINED in where else f"folds {', '.join(map(str, where))}"
+            yield Finding("speaker_across_folds", ids, f"{shown([speaker])}: {len(rows)} clips in {places}")
 
 
 def _rows_by_hash(hashes: Sequence[str]) -> dict[str, list[int]]:

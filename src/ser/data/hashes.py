@@ -1,4 +1,4 @@
-"""Hashes of files' contents, remembered as long as a file keeps its size and times."""
+"""Hashes of files' contents, remembered as long as a file keeps its size and times; and of texts."""
 
 from __future__ import annotations
 
@@ -86,3 +86,8 @@ def _recall(memory: Path) -> dict[str, str]:
         return dict(zip(table["state"][good], table["hash"][good], strict=True))
     except (OSError, ValueError, KeyError, AttributeError):
         return {}
+
+
+def text_hash(text: str) -> str:
+    """128-bit hash of a text, "" for an empty one."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if text else ""

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ser.config import DataConfig
+from ser.data.hashes import text_hash
 from ser.data.store import ClipStore
 from ser.data.tables import Table
-from ser.data.utterance import EMPTY, SILENCE, Utterance, text_hash, tidy
+from ser.data.text_input import tidy
+from ser.data.utterance import EMPTY, SILENCE, Utterance
 from ser.runtime.errors import UserError
 from ser.runtime.progress import say
 

@@ -1,4 +1,4 @@
-"""From a path written in a CSV to a file on disk, which must lie under the CSV's folder."""
+"""From a path written in a CSV to a file on disk, which must lie under the CSV's folder; which file names count as audio."""
 
 from __future__ import annotations
 

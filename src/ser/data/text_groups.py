@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ser.data.utterance import tidy
+from ser.data.text_input import tidy
 
 SHORTEST_NEAR = 8
 """Letters from which on a difference in one of them is a variant and no other sentence."""

@@ -1,8 +1,9 @@
-"""The text of a file that somebody else made: its encoding, and signs in it that nobody can see."""
+"""Texts that somebody else made: a file's encoding, signs that nobody can see, and the tidy form in which models read a sentence."""
 
 from __future__ import annotations
 
 import codecs
+import unicodedata
 from pathlib import Path
 
 from ser.runtime.errors import UserError
@@ -37,3 +38,8 @@ def decode_text(path: Path) -> str:
 def visible(text: str) -> str:
     """The text without its invisible signs."""
     return text.translate(INVISIBLE)
+
+
+def tidy(text: str) -> str:
+    """The text in composed form (NFC: macOS decomposes Hangul), runs of blanks and line ends as one blank, without invisible signs."""
+    return " ".join(unicodedata.normalize("NFC", visible(text)).split())

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from typing import NamedTuple
 
 import numpy as np
-
-from ser.data.text_input import visible
 
 EMPTY = "empty_text"
 """Status of a text without a letter, digit or sign; it is never trained on as if it said nothing."""
@@ -26,13 +22,3 @@ class Utterance(NamedTuple):
     speaker: str | None = None
     gender: str | None = None
     id: str = ""
-
-
-def tidy(text: str) -> str:
-    """The text in composed form (NFC: macOS decomposes Hangul), runs of blanks and line ends as one blank, without invisible signs."""
-    return " ".join(unicodedata.normalize("NFC", visible(text)).split())
-
-
-def text_hash(text: str) -> str:
-    """128-bit hash of a text, "" for an empty one."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if text else ""

@@ -94,7 +94,7 @@ def read_members(folders: Sequence[str | Path], allow_missing_folds: bool = Fals
 
 def _read_seeds(folder: str | Path, allow_missing_folds: bool) -> SeedRuns:
     if not allow_missing_folds and (missing := unfinished(folder)):
-        raise UserError(f"{missing}. {GO_ON}; `python -m ser.ensemble --allow_missing_folds` blends what is there.")
+        raise UserError(f"{missing}. {GO_ON}; --allow_missing_folds of `ser.ensemble` and `ser.bundle` takes what is there.")
     return read_seeds(folder, allow_missing_folds)
 
 

@@ -1,4 +1,4 @@
-"""The files of a run folder, one by one, each checked as it is read."""
+"""The files of a run folder, one by one, each checked as it is read; which folds are finished, and a run that lacks some refused."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> 
     if ALWAYS_TRAINED in wanted and not allow_missing:
         raise UserError(
             f"{folder} is one model, without out-of-fold predictions of the clips it was trained on, which are needed here. Train folds, "
-            "e.g. --cv.n 5. (`python -m ser.ensemble --allow_missing_folds` takes it all the same, by its held-out clips.)"
+            "e.g. --cv.n 5. (--allow_missing_folds of `ser.ensemble` and `ser.bundle` takes it all the same, by its held-out clips.)"
         )
     wanted = [fold for fold in wanted if fold != ALWAYS_TRAINED]
     finished = tuple(fold for fold in wanted if (folder / f"fold_{fold}" / "metrics.json").is_file())
@@ -73,7 +73,7 @@ def finished_folds(folder: Path, wanted: Sequence[int], allow_missing: bool) -> 
         raise UserError(
             f"{folder}: {len(finished)} of {len(wanted)} folds are finished, missing: {', '.join(map(str, missing))}. "
             "Run the same `python -m ser.train` again to finish them"
-            + ("; `python -m ser.ensemble --allow_missing_folds` blends what is there." if finished else ".")
+            + ("; --allow_missing_folds of `ser.ensemble` and `ser.bundle` takes what is there." if finished else ".")
         )
     return finished, missing
 

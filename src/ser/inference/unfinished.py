@@ -1,4 +1,7 @@
-"""What of a run, of one seed or several, isn't trained yet, and what lies beside it without being asked for: told wherever it is used."""
+"""What of a run, of one seed or several, isn't trained yet, and what lies beside it without being asked for: told wherever it is used.
+
+Where a run must be whole, `run_files` refuses it.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from ser.config import DataConfig
 from ser.data.inputs import Input
 from ser.data.labels import display_korean
 from ser.data.tables import read_paths
-from ser.data.utterance import EMPTY, tidy
+from ser.data.text_input import tidy
+from ser.data.utterance import EMPTY
 from ser.inference.prediction import Predictor
 from ser.korean.dataset import as_list
 from ser.korean.predictions import Prediction, check_output, write_predictions

@@ -38,7 +38,8 @@ def fold_part(run: Experiment, fold: int) -> Part:
     config = run.config
     train, valid = _by_id(run, np.flatnonzero(run.folds != fold)), np.flatnonzero(run.folds == fold)
     seed = seed_of(config.run.seed, "fold", fold)
-    return Part(f"fold_{fold}", f"fold {fold} of {config.cv.n}", fold, train, valid, seed, config.train.epochs)
+    title = f"fold {fold} of {config.cv.n}" if config.cv.n > 1 else "the one model"
+    return Part(f"fold_{fold}", title, fold, train, valid, seed, config.train.epochs)
 
 
 def full_part(run: Experiment) -> Part:

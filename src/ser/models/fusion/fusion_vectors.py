@@ -10,8 +10,9 @@ import torch
 from accelerate import Accelerator
 
 from ser.data.clip_cache import CLIPS_PER_FILE, find_clips, read_clips, write_clips
+from ser.data.hashes import text_hash
 from ser.data.inputs import Store
-from ser.data.utterance import Utterance, text_hash
+from ser.data.utterance import Utterance
 from ser.models.encoder.frozen_outputs import hash_encoder
 from ser.models.fusion.fusion import FusionModel
 from ser.runtime.progress import ProgressBar
