@@ -276,6 +276,9 @@ def test_styled_again_from_the_json_without_a_model(film, network, tmp_path, cap
     assert "neutral" not in set(pd.read_csv(tmp_path / "again" / "film.csv")["style"]) - set(
         pd.read_csv(tmp_path / "out" / "film.csv")["emotion"]
     )
+    no_effect = ("--subtitles.context", "2", "--speech.beam_size", "1", "--audio_track", "0", "--subtitles.legend", "false")
+    with pytest.raises(UserError, match=r"--audio_track, --speech\.beam_size, --subtitles\.context: .* is styled again from what it holds"):
+        run(tmp_path / "out" / "film.json", tmp_path / "again", tmp_path, *no_effect)
 
 
 def test_without_a_transcript_speech_is_found_and_named_or_written_down(film, network, tmp_path):

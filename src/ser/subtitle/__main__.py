@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 TEXTS = ("ass", "srt", "plain.srt", "vtt", "json", "csv", "quality.csv", "report.md")
 STYLED = (".ass", ".srt", ".plain.srt", ".vtt", ".csv", ".quality.csv")
 """What follows from segments and a theme alone, as `write_subtitles` writes it."""
+HEARD_WITH = ("smoothing", "context", "match_level", "batch_size", "precision")
+"""Keys of section subtitles that say how emotions are found; a .json holds what was found."""
 WRITTEN = (*TEXTS, "emotions.png", "timing.json", "subtitled.mkv", "burned.mkv")
 LONGEST_CAPTION = 8.0  # seconds of speech under one emotion where there are no words
 
@@ -134,7 +136,12 @@ def write_subtitles(
 
 def _check_restyling(arguments) -> None:
     defaults = {"model": None, "transcript": None, "stt": None, "speakers": None, "audio_track": None, "mux": False, "burn": False}
-    if given := [f"--{name}" for name, default in defaults.items() if arguments[name] is not default]:
+    given = [f"--{name}" for name, default in defaults.items() if arguments[name] is not default]
+    given += [
+        f"--speech.{key}" for key, default in vars(SpeechConfig()).items() if key != "cache" and getattr(arguments.speech, key) != default
+    ]
+    given += [f"--subtitles.{key}" for key in HEARD_WITH if getattr(arguments.subtitles, key) != getattr(SubtitlesConfig, key)]
+    if given:
         raise UserError(
             f"{', '.join(given)}: {arguments.file} is styled again from what it holds, without model or film. Leave that out, or give the "
             "film."
