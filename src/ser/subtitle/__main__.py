@@ -137,9 +137,7 @@ def write_subtitles(
 def _check_restyling(arguments) -> None:
     defaults = {"model": None, "transcript": None, "stt": None, "speakers": None, "audio_track": None, "mux": False, "burn": False}
     given = [f"--{name}" for name, default in defaults.items() if arguments[name] is not default]
-    given += [
-        f"--speech.{key}" for key, default in vars(SpeechConfig()).items() if key != "cache" and getattr(arguments.speech, key) != default
-    ]
+    given += [f"--speech.{key}" for key, default in vars(SpeechConfig()).items() if getattr(arguments.speech, key) != default]
     given += [f"--subtitles.{key}" for key in HEARD_WITH if getattr(arguments.subtitles, key) != getattr(SubtitlesConfig, key)]
     if given:
         raise UserError(
