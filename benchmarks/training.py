@@ -28,6 +28,7 @@ from transformers import (
 from benchmarks.clips import PEAK, RATE, make_checkpoint, make_folder, on_gpu
 from benchmarks.measuring import Case, Options, in_turn, quietly
 from ser.config import Config
+from ser.runtime.device import faster_on_this_cpu
 from ser.train.training import train
 
 
@@ -49,7 +50,10 @@ def compare(size: str, folder: Path, count: int, batch: int, workers: int, round
         "ordinary, as it comes": lambda: ordinary(checkpoint, folder, count, batch, False, 0),
         "ordinary, same precision and workers": lambda: ordinary(checkpoint, folder, count, batch, on_gpu(), workers),
         "ser.train": lambda: ours(checkpoint, folder, count, batch, workers, size),
+        "ser.train, bf16": lambda: ours(checkpoint, folder, count, batch, workers, size, "bf16"),
     }
+    if on_gpu() or not faster_on_this_cpu("auto"):
+        del ways["ser.train, bf16"]  # what auto is, or slower
     if not on_gpu() and not workers:
         del ways["ordinary, same precision and workers"]  # it is the same
 
@@ -141,14 +145,14 @@ def ordinary(checkpoint: Path, folder: Path, count: int, batch: int, bf16: bool,
     return clock.seconds[-1]
 
 
-def ours(checkpoint: Path, folder: Path, count: int, batch: int, workers: int, size: str) -> float:
+def ours(checkpoint: Path, folder: Path, count: int, batch: int, workers: int, size: str, precision: str = "auto") -> float:
     """Seconds of the second epoch of `ser.train`; the clips were decoded and the head solved before."""
     config = Config()
     config.data.root, config.data.cache = str(folder / "data"), str(folder / "cache")
     config.model.name, config.model.layer_drop, config.model.mask_time_prob = str(checkpoint), 0.0, 0.0
     config.model.freeze = "none" if size == "whisper" else "feature_encoder"
     config.cv.n, config.train.epochs, config.train.batch_size, config.train.workers = 2, 2, batch, workers
-    config.tracking.mode = "disabled"
+    config.train.precision, config.tracking.mode = precision, "disabled"
     config.run.output, config.run.start_over = str(folder / "run"), True
     train(config, folds=[0])
     return count / float(pd.read_csv(folder / "run" / "fold_0" / "timing.csv")["clips_per_second"].iloc[-1])

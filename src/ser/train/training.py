@@ -17,6 +17,7 @@ from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
 from ser.report.seeds_report import seeds_report
+from ser.runtime.device import faster_on_this_cpu
 from ser.runtime.files import read_json
 from ser.runtime.progress import busy, say
 from ser.scoring.metrics import describe
@@ -24,7 +25,7 @@ from ser.scoring.spread import describe_spread
 from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import Experiment, open_experiment
 from ser.train.fold import is_finished, train_fold, train_part
-from ser.train.frozen import check_train_keys
+from ser.train.frozen import check_train_keys, is_fitted_at_once
 from ser.train.on_ray import train_on_ray
 from ser.train.part import full_part, is_whole
 from ser.train.seed_configs import configs_of_seeds, outdated_report, write_group
@@ -42,6 +43,9 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
     check_multi_label(config)
     if unread := check_train_keys(config):
         say(unread)
+    large = config.model.kind == "encoder" and not config.model.from_scratch and not is_fitted_at_once(config)
+    if large and (faster := faster_on_this_cpu(config.train.precision)):
+        say(faster)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
