@@ -1,4 +1,4 @@
-"""Finding the audio below a folder, in a stable order."""
+"""Finding the audio below a folder, in a stable order: what is none is left out and told, an emotion's folder without clips refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a fold is trained on, how far it has come, and the numbers of each step: a loss that isn't finite ends the training here."""
+"""What a fold is trained on, how far it has come, how large a step's batches are (for one process or several), and the numbers of each
+step: a loss that isn't finite ends the training here."""
 
 from __future__ import annotations
 
