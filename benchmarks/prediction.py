@@ -20,6 +20,7 @@ from benchmarks.clips import LABELS, RATE, make_checkpoint, make_folder, on_gpu,
 from benchmarks.measuring import Case, Options, in_turn, quietly
 from ser.config import DataConfig
 from ser.inference.prediction import predict_files
+from ser.runtime.device import cpu_has_bf16
 
 
 def cases(options: Options) -> Iterator[Case]:
@@ -54,7 +55,7 @@ def compare(size: str, folder: Path, count: int, batch: int, options: Options) -
         f"pipeline, batches of {batch}": lambda: by_pipeline(f"pipeline, batches of {batch}", batch),
         "ser.predict, float32": lambda: by_ser("ser.predict, float32", "fp32"),
     }
-    if on_gpu():
+    if on_gpu() or cpu_has_bf16():
         ways["ser.predict, bf16"] = lambda: by_ser("ser.predict, bf16", "bf16")
     seconds = in_turn(ways, options.rounds)
     truth = answers["pipeline, one by one"]

@@ -28,7 +28,7 @@ from transformers import (
 from benchmarks.clips import PEAK, RATE, make_checkpoint, make_folder, on_gpu
 from benchmarks.measuring import Case, Options, in_turn, quietly
 from ser.config import Config
-from ser.runtime.device import faster_on_this_cpu
+from ser.runtime.device import cpu_has_bf16
 from ser.train.training import train
 
 
@@ -52,7 +52,7 @@ def compare(size: str, folder: Path, count: int, batch: int, workers: int, round
         "ser.train": lambda: ours(checkpoint, folder, count, batch, workers, size),
         "ser.train, bf16": lambda: ours(checkpoint, folder, count, batch, workers, size, "bf16"),
     }
-    if on_gpu() or not faster_on_this_cpu("auto"):
+    if not cpu_has_bf16():
         del ways["ser.train, bf16"]  # what auto is, or slower
     if not on_gpu() and not workers:
         del ways["ordinary, same precision and workers"]  # it is the same

@@ -17,7 +17,7 @@ from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
 from ser.report.seeds_report import seeds_report
-from ser.runtime.device import faster_on_this_cpu
+from ser.runtime.device import cpu_has_bf16
 from ser.runtime.files import read_json
 from ser.runtime.progress import busy, say
 from ser.scoring.metrics import describe
@@ -44,8 +44,11 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
     if unread := check_train_keys(config):
         say(unread)
     large = config.model.kind == "encoder" and not config.model.from_scratch and not is_fitted_at_once(config)
-    if large and (faster := faster_on_this_cpu(config.train.precision)):
-        say(faster)
+    if large and config.train.precision == "auto" and cpu_has_bf16():
+        say(
+            "this processor computes in bf16: --train.precision bf16 trains a network like this 1.6 times as fast (measured: Whisper "
+            "base), with answers a little off float32's"
+        )
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
