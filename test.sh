@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Set-up, lint and tests. Words given go to pytest: bash test.sh -k folds; the slow ones: bash test.sh -m slow
+# Set-up, lint and tests. Words given go to pytest:
+#   bash test.sh                 what is quick, some minutes on two cores
+#   bash test.sh -m "not slow"   with the long ones, as CI runs it
+#   bash test.sh -m slow         soak runs, fuzzing, further cases
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # sh test.sh: what follows is bash's
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

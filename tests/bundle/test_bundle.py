@@ -72,6 +72,7 @@ def bare(*words: object, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.long
 def test_the_notebook_in_a_bundle_writes_the_submission_of_the_ensemble_to_the_byte(place, tmp_path):
     blend_runs(runs_of(place), tmp_path / "blend.csv", "stack")
     inputs = tmp_path / "input"
@@ -86,6 +87,7 @@ def test_the_notebook_in_a_bundle_writes_the_submission_of_the_ensemble_to_the_b
     assert len(set(pd.read_csv(tmp_path / "submission.csv")["label"])) > 1
 
 
+@pytest.mark.long
 def test_seeds_and_a_model_of_all_clips_are_bundled_as_the_ensemble_counts_them(place, tmp_path):
     small = {"kind": "mfcc_cnn", "from_scratch": None, "freeze": "feature_encoder", "mfcc_cnn": {"channels": [4, 4]}}
     path = write_tiny_config(tmp_path / "seeds.yaml", place / "data", model=small, cv={"n": 2, "full_fit": True}, train={"epochs": 1})

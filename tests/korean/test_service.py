@@ -88,6 +88,7 @@ def test_several_at_once_get_each_their_own_answer(service, clips):
     assert 1 <= len(decoders) <= processors()
 
 
+@pytest.mark.long
 def test_sigterm_answers_what_was_begun_refuses_the_rest_and_leaves_nothing(service, clips, folder):
     decoders = psutil.Process(service.process.pid).children(recursive=True)
     _, made, known = end(service, clips, signal.SIGTERM, at_once=6)

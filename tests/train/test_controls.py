@@ -62,6 +62,7 @@ def copy_with_rows(data, folder, change):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["mfcc_cnn", pytest.param("classical", marks=pytest.mark.slow)])
 def test_shuffled_labels_give_chance_and_true_ones_do_not(data, tmp_path, kind):
     few = {"epochs": 7, "metric": "loss"}

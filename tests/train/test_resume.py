@@ -326,6 +326,7 @@ def test_damaged_best_weights_are_noticed(tmp_path):
     assert "damaged: the fold begins again" in messages[0]
 
 
+@pytest.mark.long
 def test_time_budget_stops_cleanly_and_goes_on(whole, data, tmp_path):
     config = config_of(tmp_path, data, "tiny")
     with pytest.raises(Interrupted, match="time budget of 1s"):

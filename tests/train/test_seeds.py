@@ -66,6 +66,7 @@ def whole(data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_all_seeds_have_the_split_of_the_run_and_trainings_of_their_own(whole):
     group = whole / "outputs" / "tiny"
     first, second = group / "seed_4", group / "seed_7"

@@ -27,6 +27,7 @@ def config_of(folder, data, processes, **sections):
     return write_tiny_config(folder / "tiny.yaml", data, **ALONE | sections, run={"processes": processes})
 
 
+@pytest.mark.long
 def test_folds_side_by_side_leave_the_files_of_one_after_the_other(data, tmp_path, capfd):
     configs = [load_config(config_of(tmp_path / f"of_{processes}", data, processes)) for processes in (1, 2)]
     reports = [train(config) for config in configs]
@@ -42,6 +43,7 @@ def test_folds_side_by_side_leave_the_files_of_one_after_the_other(data, tmp_pat
     assert load_config(two / "config.yaml").run.processes == 2, "not what its processes were told"
 
 
+@pytest.mark.long
 def test_a_fold_that_fails_ends_the_run_with_its_words(data, tmp_path, monkeypatch):
     config = load_config(config_of(tmp_path / "x", data, 2))
     monkeypatch.setattr(side_by_side, "save_config", lambda _, path: path.write_text("train: {epohcs: 1}"))

@@ -187,6 +187,7 @@ def test_without_a_key_it_is_offline_which_is_said_once_for_all_folds_and_wandb_
     assert "no API key" in said[0]
 
 
+@pytest.mark.long
 def test_server_that_never_answers_costs_under_ten_seconds_and_loses_nothing(tmp_path: Path, silent_server: str) -> None:
     """The output is captured through pipes: a process left behind that held them would keep the caller waiting."""
     code = f"""
@@ -373,6 +374,7 @@ def test_after_a_resume_an_online_run_goes_on_under_its_id(tmp_path: Path, monke
     assert {given["resume"] for given in asked} == {"allow"}
 
 
+@pytest.mark.long
 def test_a_whole_experiment_is_in_wandbs_own_files_and_the_local_ones_are_the_same_bytes_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

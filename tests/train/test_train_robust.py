@@ -111,6 +111,7 @@ def clone(tmp_path, data):
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("whole_group", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_train_sh_passes_a_signal_on_and_leaves_with_code_75(start, data, clone, whole_group):
     """Ctrl-C reaches the script and Python on two ways at once; that is one request, not two."""
