@@ -8,6 +8,7 @@ precision and workers. Ours is `ser.train` itself, its second epoch, as its timi
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -46,11 +47,18 @@ def compare(size: str, folder: Path, count: int, batch: int, workers: int, round
     """Seconds of an epoch of each way; on a GPU with the memory each takes and ours' share of the GPU's peak."""
     checkpoint = make_checkpoint(folder / size, size)
     memory: dict[str, float] = {}
+    waiting: list[float] = []
+
+    def own(precision: str) -> float:
+        timing = ours(checkpoint, folder, batch, workers, size, precision)
+        waiting.append(timing["waiting_seconds"] / timing["train_seconds"])
+        return timing["train_seconds"]
+
     ways = {
         "ordinary, as it comes": lambda: ordinary(checkpoint, folder, count, batch, False, 0),
         "ordinary, same precision and workers": lambda: ordinary(checkpoint, folder, count, batch, on_gpu(), workers),
-        "ser.train": lambda: ours(checkpoint, folder, count, batch, workers, size),
-        "ser.train, bf16": lambda: ours(checkpoint, folder, count, batch, workers, size, "bf16"),
+        "ser.train": lambda: own("auto"),
+        "ser.train, bf16": lambda: own("bf16"),
     }
     if not cpu_has_bf16():
         del ways["ser.train, bf16"]  # what auto is, or slower
@@ -70,6 +78,7 @@ def compare(size: str, folder: Path, count: int, batch: int, workers: int, round
     # Both measure their second epoch: nothing is to be warmed up.
     seconds = in_turn({way: (lambda way=way, run=run: watched(way, run)) for way, run in ways.items()}, rounds, warm=False)
     notes = {"batch": batch, "workers": workers} | ({"GPU memory in MB": memory} if memory else {})
+    notes["of an epoch of ser.train, waiting for clips"] = f"{statistics.median(waiting):.1%}"
     if used := mfu(checkpoint, count / min(seconds["ser.train"])):
         notes["MFU, bf16, of ser.train"] = f"{used:.0%}"
     return Case(f"epoch, {size}", seconds, count, "clips", notes)
@@ -145,8 +154,8 @@ def ordinary(checkpoint: Path, folder: Path, count: int, batch: int, bf16: bool,
     return clock.seconds[-1]
 
 
-def ours(checkpoint: Path, folder: Path, count: int, batch: int, workers: int, size: str, precision: str = "auto") -> float:
-    """Seconds of the second epoch of `ser.train`; the clips were decoded and the head solved before."""
+def ours(checkpoint: Path, folder: Path, batch: int, workers: int, size: str, precision: str) -> dict[str, float]:
+    """The line of timing.csv of the second epoch of `ser.train`; the clips were decoded and the head solved before."""
     config = Config()
     config.data.root, config.data.cache = str(folder / "data"), str(folder / "cache")
     config.model.name, config.model.layer_drop, config.model.mask_time_prob = str(checkpoint), 0.0, 0.0
@@ -155,4 +164,4 @@ def ours(checkpoint: Path, folder: Path, count: int, batch: int, workers: int, s
     config.train.precision, config.tracking.mode = precision, "disabled"
     config.run.output, config.run.start_over = str(folder / "run"), True
     train(config, folds=[0])
-    return count / float(pd.read_csv(folder / "run" / "fold_0" / "timing.csv")["clips_per_second"].iloc[-1])
+    return pd.read_csv(folder / "run" / "fold_0" / "timing.csv").iloc[-1].to_dict()

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from checkpoints import make_checkpoint
 from ser.config import load_config
+from ser.data.batches import PreparedClips
 from ser.models.encoder.encoder import EncoderModel
 from ser.models.registry import build_model
 from ser.runtime.errors import UserError
@@ -199,3 +201,18 @@ def test_a_loss_that_is_not_finite_ends_training_within_a_step_and_is_never_save
     saved = list(tmp_path.glob("outputs/broken/fold_0/checkpoints/step_*/*.safetensors"))
     assert bool(saved) == bool(checkpoint_steps)
     assert all(torch.isfinite(tensor).all() for path in saved for tensor in load_file(path).values())
+
+
+def test_timing_tells_how_long_an_epoch_waited_for_its_clips(data, tmp_path, monkeypatch):
+    prepare = PreparedClips.__getitem__
+
+    def late(clips, draw):
+        time.sleep(0.02)
+        return prepare(clips, draw)
+
+    quick = pd.read_csv(trained(tmp_path, data, "quick", train={"epochs": 1}) / "timing.csv")
+    monkeypatch.setattr(PreparedClips, "__getitem__", late)
+    waited = pd.read_csv(trained(tmp_path, data, "late", train={"epochs": 1}) / "timing.csv")
+    clips = (pd.read_csv(tmp_path / "outputs" / "late" / "folds.csv")["fold"] != 0).sum()
+    assert (quick["waiting_seconds"] < quick["train_seconds"]).all()
+    assert 0.02 * clips < waited["waiting_seconds"].item() < waited["train_seconds"].item()

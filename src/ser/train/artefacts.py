@@ -97,11 +97,12 @@ def history_row(epoch: int, train_loss: float, train_accuracy: float, valid: dic
     }
 
 
-def timing_row(epoch: int, clips: int, train_seconds: float, valid_seconds: float, device: torch.device) -> dict:
-    """A line of timing.csv."""
+def timing_row(epoch: int, clips: int, train_seconds: float, valid_seconds: float, device: torch.device, waited: float = 0.0) -> dict:
+    """A line of timing.csv. waited: of train_seconds, those in which the network waited for its clips."""
     return {
         "epoch": epoch,
         "train_seconds": train_seconds,
+        "waiting_seconds": waited,
         "valid_seconds": valid_seconds,
         "clips_per_second": clips / max(train_seconds, 1e-9),
         "peak_memory_mb": peak_memory_mb(device),

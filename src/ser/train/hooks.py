@@ -142,8 +142,11 @@ class Showing(Hook):
         progress, timing, judged = trainer.progress, trainer.progress.timing[-1], ""
         if "valid_loss" in row:
             judged = f"  valid loss {row['valid_loss']:.3f} acc {row['valid_accuracy']:.3f} F1 {row['valid_macro_f1']:.3f}"
+        waited, waiting = timing["waiting_seconds"] / max(timing["train_seconds"], 1e-9), ""
+        if waited > 0.1 and trainer.accelerator.device.type == "cuda":
+            waiting = f" ({waited:.0%} of the time waiting for clips: --train.workers)"
         say(
             f"{trainer.title} epoch {row['epoch']:3d}/{trainer.last_epoch}"
             f"  train loss {row['train_loss']:.3f} acc {row['train_accuracy']:.3f}{judged}"
-            f"  {timing['clips_per_second']:.0f} clips/s{'  best' if row['epoch'] == progress.best_epoch else ''}"
+            f"  {timing['clips_per_second']:.0f} clips/s{waiting}{'  best' if row['epoch'] == progress.best_epoch else ''}"
         )

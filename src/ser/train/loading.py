@@ -28,6 +28,7 @@ class GroupLoader:
         self.augmenter = Augmenter(config.augment, config.data.cache)
         self.group_size = config.train.batch_size * config.train.accumulation
         self.batch_size = config.train.batch_size
+        self.waited = 0.0  # seconds, since it was last set to 0
         self._batches: Iterator | None = None
 
     def groups_of(self, epoch: int) -> list[list[int]]:
@@ -52,7 +53,10 @@ class GroupLoader:
     def batches(self, group: list[int]) -> Iterator[tuple[int, np.ndarray, dict[str, torch.Tensor]]]:
         """This process's batches of a group: the place in it where each begins, the rows of its clips, the model's inputs."""
         for place in self._places(group):
-            yield place, *next(self._batches)
+            asked = time.monotonic()
+            rows, inputs = next(self._batches)
+            self.waited += time.monotonic() - asked
+            yield place, rows, inputs
 
     def _places(self, group: list[int]) -> Sequence[int]:
         return self.team.share(range(0, len(group), self.batch_size))

@@ -117,6 +117,7 @@ class Trainer:
         factor = rate_factor(progress.global_step, self.total_steps, self.warmup, self.config.train.schedule)
         numbers = StepNumbers(progress.epoch, progress.step, progress.global_step + 1, len(group), set_rates(self.optimizer, factor))
         self.prepared_optimizer.zero_grad()
+        self.loader.waited = 0.0
         for place, rows, batch in self.loader.batches(group):
             loss, hits = self._forward(rows, batch, seed_of(self.data.seed, "batch", progress.epoch, progress.step, place))
             self.accelerator.backward(loss / len(group))
@@ -130,7 +131,7 @@ class Trainer:
             self.prepared_optimizer.step()
         progress.step += 1
         progress.global_step += 1
-        numbers.seconds = time.monotonic() - started
+        numbers.seconds, numbers.waited = time.monotonic() - started, self.loader.waited
         self.unread = numbers
         self.half_updated = False
 
@@ -156,6 +157,7 @@ class Trainer:
         progress.correct += hits
         progress.clips += numbers.clips
         progress.seconds += numbers.seconds
+        progress.waited += numbers.waited
         self.unread = None
         self.half_updated = False
         self._tell("after_numbers", numbers.told(loss, hits, norm))
@@ -180,7 +182,8 @@ class Trainer:
         row = history_row(progress.epoch, loss, accuracy, scores, set_rates(self.optimizer, factor))
         seconds = time.monotonic() - started
         progress.history.append(row)
-        progress.timing.append(timing_row(progress.epoch, progress.clips, progress.seconds, seconds, self.accelerator.device))
+        device, waited = self.accelerator.device, progress.waited
+        progress.timing.append(timing_row(progress.epoch, progress.clips, progress.seconds, seconds, device, waited))
         return row
 
     def predict(

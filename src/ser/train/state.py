@@ -54,6 +54,7 @@ class Progress:
     history: list[dict] = field(default_factory=list)
     timing: list[dict] = field(default_factory=list)
     seconds: float = 0.0
+    waited: float = 0.0
     memory_retries: list[str] = field(default_factory=list)
     scaler: dict | None = None
 
@@ -66,7 +67,7 @@ class Progress:
 
     def begin_next_epoch(self) -> None:
         self.epoch += 1
-        self.step, self.loss_sum, self.correct, self.clips, self.seconds = 0, 0.0, 0, 0, 0.0
+        self.step, self.loss_sum, self.correct, self.clips, self.seconds, self.waited = 0, 0.0, 0, 0, 0.0, 0.0
 
 
 @dataclass
@@ -79,6 +80,7 @@ class StepNumbers:
     clips: int
     rates: dict[str, float]
     seconds: float = 0.0
+    waited: float = 0.0
     losses: list[torch.Tensor] = field(default_factory=list)
     hits: list[torch.Tensor] = field(default_factory=list)
     gradient_norm: torch.Tensor | None = None
