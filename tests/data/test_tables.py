@@ -269,6 +269,13 @@ def test_a_folder_that_names_no_emotion_is_an_error_only_where_labels_are_needed
     assert read(root, need_labels=False).train.labels is None
 
 
+def test_a_table_beside_folders_that_are_no_emotions_is_what_was_meant(tmp_path):
+    root = emotions(tmp_path, "audio/a.wav", "audio/b.wav")
+    (root / "clips.csv").write_text("path,label\naudio/a.wav,sad\n")
+    wrong(root, r"named after an emotion \(audio\), but there is a table: --data\.root .*clips\.csv reads that")
+    assert read(root, labels="own").label_names == ("audio",)
+
+
 def test_audio_outside_any_emotion_is_an_error_only_where_labels_are_needed(tmp_path):
     root = emotions(tmp_path, "a.wav", "sad/b.wav")
     wrong(root, r"1 audio file in no emotion's folder: a\.wav")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ser.audio.container import recognise
 from ser.data.csv_input import count, shown
+from ser.data.label_column import OWN
 from ser.data.labels import is_emotion
 from ser.data.paths import is_audio_name
 from ser.runtime.errors import UserError
@@ -58,8 +59,17 @@ def audio_below(root: Path, allow_outside: bool) -> list[str]:
     return sorted(found)
 
 
-def check_every_class_has_clips(root: Path, used: Sequence[str]) -> None:
-    """Raises UserError where a folder named after an emotion isn't among the folders `used` by clips: its class would vanish."""
+def check_every_class_has_clips(root: Path, used: Sequence[str], labels: str) -> None:
+    """Raises UserError where a folder named after an emotion isn't among the folders `used` by clips: its class would vanish.
+
+    And where no folder is, but a table lies beside them. labels: data.labels.
+    """
+    tables = sorted(root.glob("*.csv"))
+    if tables and labels != OWN and not any(map(is_emotion, used)):
+        raise UserError(
+            f"{root}: none of its folders is named after an emotion ({shown(sorted(set(used)))}), but there is a table: --data.root "
+            f"{tables[0]} reads that."
+        )
     folders = [entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False) and is_emotion(entry.name)]
     empty = sorted(set(folders) - set(used))
     if empty:

@@ -192,7 +192,7 @@ def _read_folders(root: Path, clips: list[str], config: DataConfig, need_labels:
             "Put each clip in a folder named after its emotion, e.g. Angry/x.wav."
         )
     if need_labels:
-        check_every_class_has_clips(root, [name.split("/")[0] for name in clips])
+        check_every_class_has_clips(root, folders, config.labels)
     labels, label_names = None, ()
     if need_labels or not (outside or (any(not is_emotion(folder) for folder in folders) and config.labels != OWN)):
         labels, label_names = read_labels(folders, config.labels, root, clips, "folder")

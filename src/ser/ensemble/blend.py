@@ -181,6 +181,7 @@ def _warnings(members: Members, record: dict) -> list[str]:
     found = suspicions(record["oof"], {})
     for run in members.runs:
         found += told_of_run(run.folder)
+        found += [f"{run.folder}: {caveat}" for caveat in run.metrics[run.folds[0]].get("caveats", ())]
         if run.text_leak:
             found.append(f"{run.folder}: {run.text_leak}")
     if members.full_fits:

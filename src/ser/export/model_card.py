@@ -120,7 +120,8 @@ def _use(model: SerModel) -> str:
     }[model.takes]
     lines = [f"{what}, by torch or by onnxruntime:", ""]
     lines += [f"    python -m ser.predict --model FOLDER {given}", f"    python -m ser.predict --model FOLDER/model.onnx {given}"]
-    if model.kind == "text_encoder" or (model.kind == "encoder" and model.opens_in_transformers):
+    padded = getattr(model.frontend, "own_length", False)  # Whisper, which transformers runs with silence behind the clip
+    if model.kind == "text_encoder" or (model.kind == "encoder" and model.opens_in_transformers and not padded):
         example = "text)" if model.takes == "text" else "wave)  # float32 at 16 kHz"
         lines += ["", "With transformers alone:", "", f'    pipeline("{TASK[model.takes]}", model="FOLDER")({example}']
     inputs = ", ".join(f"`{name}`" for name in model.frontend.collate([model.frontend.prepare(Utterance(_SILENCE, "ok"))]))

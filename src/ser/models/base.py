@@ -71,6 +71,8 @@ class FittedModel(ABC):
     """What has to be said beside any score of this model."""
     chosen: Mapping[str, object] = {}
     """Settings that were chosen inside the training part, by name."""
+    told: Mapping[str, str] = {}
+    """What `predict` found in the clips, by the title it was given."""
 
     @abstractmethod
     def fit(self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None]) -> np.ndarray:

@@ -74,7 +74,7 @@ def _about(run: Run, histories: Mapping[int, pd.DataFrame]) -> dict:
         "speakers": len(set(run.speakers)) if run.speakers else None,
         "in_one_go": all(is_fitted_in_one_go(run.metrics[fold]) for fold in run.folds),
         "epoch_chosen": any(len(history) > 1 for history in histories.values()),
-        "caveats": run.metrics[run.folds[0]].get("caveats", []) + _about_transcripts(run),
+        "caveats": run.metrics[run.folds[0]].get("caveats", []) + _about_voices(run) + _about_transcripts(run),
         "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
         "warnings": [run.text_leak] * bool(run.text_leak) + _leak_warnings(leaks, run.input),
     }
@@ -110,6 +110,12 @@ def _as_markdown(report: dict) -> str:
         "![confusion matrix](confusion.png)",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _about_voices(run: Run) -> list[str]:
+    """What was found of the speakers in each fold's validation clips, by models that look for them."""
+    found = {fold: told for fold in run.folds if (told := run.metrics[fold].get("voices"))}
+    return ["Voices of the validation clips: " + "; ".join(f"fold {fold}: {told}" for fold, told in found.items()) + "."] * bool(found)
 
 
 def _about_transcripts(run: Run) -> list[str]:

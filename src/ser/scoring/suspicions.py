@@ -30,8 +30,8 @@ def suspicions(scores: Mapping[str, float], folds: Mapping[int, tuple[Mapping, p
     if scores["accuracy"] > TOO_GOOD:
         found.append(
             f"accuracy {scores['accuracy']:.3f} is over {TOO_GOOD}: suspect a leak. On acted speech by voices that aren't in the training "
-            "part, large models reach about 0.80 from audio alone (words that give the emotion away, synthetic or very easy clips can be "
-            "above). Look for the same audio, text or speaker on both sides."
+            "part, large models reach about 0.80 from audio alone (words that give the emotion away, speakers that are known or found, "
+            "synthetic or very easy clips can be above). Look for the same audio, text or speaker on both sides."
         )
     for number, (metrics, history) in folds.items():
         chance = metrics.get("chance", metrics["scores"]["majority"])

@@ -52,6 +52,7 @@ def fit_part(run: Experiment, part: Part, stopper: Stopper) -> dict:
         "chance": chance_in_training(labels[train_rows], "shuffled"),
         "train_accuracy": on_train["accuracy"],
         "caveats": [*model.caveats, *([] if run.train.votes is None else [MAJORITIES])],
+        "voices": model.told.get(f"{title}, validation"),
         "chosen": model.chosen,
         "parameters": model.parameter_count,
         "trained_parameters": model.parameter_count,

@@ -17,9 +17,11 @@ from ser import predict
 from ser.config import ClassicalConfig, DataConfig
 from ser.data.inputs import Store
 from ser.data.store import ClipStore
+from ser.ensemble.blend import blend_runs
 from ser.features.speakers import POOLED
 from ser.make_demo.folder import make_demo
 from ser.models.classical.classifiers import classifier_scores, fit_classifier, fit_sharpness, softmax
+from ser.models.classical.clip_features import ClipFeatures
 from ser.models.classical.speaker_classifier import FeatureMatrices, SpeakerClassifier
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
@@ -59,7 +61,7 @@ def run(data, tmp_path_factory):
     return folder / "outputs" / "found"
 
 
-def test_run_has_the_files_of_the_contract_and_says_what_it_used(run):
+def test_run_has_the_files_of_the_contract_and_says_what_it_used(run, data):
     for fold in (0, 1):
         names = {path.name for path in (run / f"fold_{fold}").iterdir()}
         assert {"model", "valid.csv", "test.csv", "history.csv", "timing.csv", "metrics.json", "history.png", "confusion.png"} <= names
@@ -67,9 +69,17 @@ def test_run_has_the_files_of_the_contract_and_says_what_it_used(run):
         assert "transductive" in metrics["caveats"][0]
         assert "same text" in metrics["caveats"][1]
         assert pd.read_csv(run / f"fold_{fold}" / "history.csv")["epoch"].tolist() == [1]
+        speakers = pd.read_csv(run / "folds.csv").query(f"fold == {fold}").merge(pd.read_csv(data / "train_speakers.csv"), on="id")
+        assert f"of {len(speakers)} clips given to" in metrics["voices"] and "adjusted Rand index" in metrics["voices"]
     report = (run / "report.md").read_text()
     assert "transductive" in report
+    assert f"Voices of the validation clips: fold 0: {read_json(run / 'fold_0' / 'metrics.json')['voices']}; fold 1: " in report
     assert "epoch of a fold was chosen" not in report
+
+
+def test_a_blend_says_of_its_members_what_their_own_reports_say(run, tmp_path):
+    record = blend_runs([run], tmp_path / "blend.csv")
+    assert any(str(run) in warning and "transductive" in warning for warning in record["warnings"])
 
 
 def test_it_learns_the_demo_voices(run):
@@ -165,7 +175,8 @@ def test_damaged_or_outdated_model_is_told_in_one_message(run, tmp_path):
 
 
 @pytest.mark.parametrize("normalization", ["known", "found"])
-def test_speakers_that_are_needed_and_unknown_are_told(normalization, data, tmp_path):
+def test_speakers_that_are_needed_and_unknown_are_told_before_anything_is_computed(normalization, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClipFeatures, "read", None)
     copy = tmp_path / "demo"
     shutil.copytree(data, copy)
     (copy / "train_speakers.csv").unlink()

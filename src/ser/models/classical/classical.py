@@ -20,7 +20,7 @@ from ser.features.speakers.finding import as_integers
 from ser.models.base import CARD, FittedModel, card_of
 from ser.models.classical.classifiers import fit_sharpness, softmax
 from ser.models.classical.clip_features import ClipFeatures
-from ser.models.classical.speaker_classifier import FeatureMatrices, SpeakerClassifier
+from ser.models.classical.speaker_classifier import FeatureMatrices, SpeakerClassifier, check_voices
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, write_json
 from ser.runtime.progress import say
@@ -52,6 +52,7 @@ class ClassicalModel(FittedModel):
         self.features = ClipFeatures(config, encoder)
         self.chain: SpeakerClassifier | None = None
         self.sharpness = 1.0
+        self.told: dict[str, str] = {}
 
     @property
     def uses_voices(self) -> bool:
@@ -67,7 +68,9 @@ class ClassicalModel(FittedModel):
         self, store: Store, rows: np.ndarray, labels: np.ndarray, seed: int, after_file: Callable[[], None] = lambda: None
     ) -> np.ndarray:
         """See `FittedModel.fit`. Raises UserError where speakers are needed and unknown, or a feature set's package isn't installed."""
-        clips, speakers = self.features.read(store, rows, learn=True, after_file=after_file), _speakers(store, rows)
+        speakers = _speakers(store, rows)
+        check_voices(self.config, speakers)  # before the features are computed
+        clips = self.features.read(store, rows, learn=True, after_file=after_file)
         self.sharpness = self._choose_sharpness(clips, labels, speakers, store.groups(rows, INNER_FOLDS), seed)
         self.chain, scores = SpeakerClassifier.fit(self.config, clips, labels, len(self.label_names), speakers)
         return softmax(scores, self.sharpness)
@@ -81,7 +84,8 @@ class ClassicalModel(FittedModel):
         clips, speakers = self.features.read(store, rows, after_file=after_file), _speakers(store, rows)
         voices = self.chain.voices(clips, speakers)
         if title is not None and self.chain.space is not None:
-            say(f"{title}: {describe_voices(voices, len(self.chain.speakers), speakers)}")
+            self.told[title] = describe_voices(voices, len(self.chain.speakers), speakers)
+            say(f"{title}: {self.told[title]}")
         return softmax(self.chain.scores(clips, voices), self.sharpness)
 
     @property

@@ -107,6 +107,21 @@ class SpeakerClassifier:
         return scores
 
 
+def check_voices(config: ClassicalConfig, speakers: Sequence[str | None] | None) -> None:
+    """Raises UserError where speakers of the training clips, or embeddings of their voices, are needed and aren't there."""
+    wanted, embedded = config.speaker_normalization, config.voices == "ge2e"
+    if wanted == "none" or (wanted != "known" and embedded) or (wanted != "found_in_training" and _named(speakers)):
+        return
+    names = "the speakers of the training clips: give a CSV `id,speaker` with --data.speakers"
+    embeddings = "embeddings of voices: add --model.classical.voices ge2e (requirements-speakers.txt)"
+    needs = {"known": names, "found": f"{names}, or {embeddings}", "found_in_training": embeddings}[wanted]
+    raise UserError(f"model.classical.speaker_normalization {wanted} needs {needs}; or set it to none.")
+
+
+def _named(speakers: Sequence[str | None] | None) -> bool:
+    return speakers is not None and all(name is not None for name in speakers)
+
+
 def _training_voices(
     config: ClassicalConfig, clips: FeatureMatrices, points: np.ndarray, labels: np.ndarray, speakers: Sequence[str | None] | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -114,13 +129,8 @@ def _training_voices(
     wanted = config.speaker_normalization
     if wanted == "none":
         return np.full(len(labels), POOLED), ()
-    if wanted != "found_in_training" and speakers is not None and all(name is not None for name in speakers):
+    if wanted != "found_in_training" and _named(speakers):
         return as_integers(speakers)
-    if wanted == "known" or clips.voices is None:
-        names = "the speakers of the training clips: give a CSV `id,speaker` with --data.speakers"
-        embeddings = "embeddings of voices: add --model.classical.voices ge2e (requirements-speakers.txt)"
-        needs = {"known": names, "found": f"{names}, or {embeddings}", "found_in_training": embeddings}[wanted]
-        raise UserError(f"model.classical.speaker_normalization {wanted} needs {needs}; or set it to none.")
     voices = cluster_voices(take_out_emotion(clips.voices, labels), take_out_emotion(points, labels))
     return voices, tuple(f"voice {number}" for number in range(voices.max() + 1))
 

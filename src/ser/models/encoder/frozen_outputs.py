@@ -142,8 +142,9 @@ def cached_outputs(
     if missing:
         model.to(accelerator.device).eval()
         by_length = np.array(sorted(missing.values(), key=lambda row: (store.frames[row], hashes[row])))
+        what = "encoder outputs" if below is None else f"outputs of the {below} lower layers"
         parts = [by_length[start : start + CLIPS_PER_FILE] for start in range(0, len(by_length), CLIPS_PER_FILE)]
-        with ProgressBar(total=len(missing), what=f"encoder outputs of {title}") as bar:
+        with ProgressBar(total=len(missing), what=f"{what} of {title}") as bar:
             while parts:
                 left = []
                 for part in parts:
