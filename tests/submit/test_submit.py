@@ -143,6 +143,7 @@ def test_a_process_that_is_killed_while_it_waits_leaves_a_row_that_says_so(site,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([source, STAND_IN])},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores Ctrl-C, and so would its child
     )
     while not site.arrived:
         assert process.poll() is None
