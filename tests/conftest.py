@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 # Of its own for each of pytest's processes: two that compile into one cache at once have ended in a crash.
 os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / f"numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
+os.environ["HF_MODULES_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "modules")  # not the user's
 os.environ["WANDB_MODE"] = "disabled"
 
 import pytest

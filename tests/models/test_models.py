@@ -11,7 +11,7 @@ from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser.config import ModelConfig
 from ser.config.experiment import TAKES_TEXT
 from ser.data.utterance import Utterance
-from ser.models.encoder.reading import hub_network
+from ser.models.encoder.saving import hub_network
 from ser.models.encoder.states import hidden_states
 from ser.models.registry import KINDS, build_model, model_class
 from ser.runtime.errors import UserError

@@ -12,7 +12,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 from checkpoints import LABELS, NAMED, logits, make_checkpoint, waves
 from ser.config import ModelConfig
 from ser.data.utterance import Utterance
-from ser.models.encoder.reading import hub_network
+from ser.models.encoder.saving import hub_network
 from ser.models.registry import build_model, load_model
 from ser.runtime.errors import UserError
 
@@ -39,12 +39,45 @@ def test_saved_model_opens_in_the_pipeline_and_gives_the_same_probabilities(tmp_
         assert not model.opens_in_transformers
         assert torch.allclose(logits(load_model(folder).eval(), waves(0.7)), logits(model, waves(0.7)), atol=1e-6)
         return
-    classify = pipeline("audio-classification", model=str(folder), device="cpu")
-    # The pipeline appends silence for Whisper up to the longest clip it hears, on which the model was not trained.
-    for clip in waves(3.0) if kind == "whisper" else waves(0.7, 2.2):
+    check_pipeline(model, pipeline("audio-classification", model=str(folder), device="cpu", trust_remote_code=kind == "whisper"))
+
+
+def check_pipeline(model, classify, seconds=(0.7, 2.2)):
+    for clip in waves(*seconds):
         theirs = {answer["label"]: answer["score"] for answer in classify(clip, top_k=None)}
         ours = logits(model, [clip]).softmax(-1)[0]
         assert [theirs[label] for label in LABELS] == pytest.approx(ours.tolist(), abs=1e-6)
+
+
+def test_whisper_in_the_pipeline_with_its_own_code(tmp_path):
+    """Clips of any length, shorter than a frame and longer than it hears, one by one and several at once."""
+    model, folder = saved(tmp_path, "whisper")
+    classify = pipeline("audio-classification", model=str(folder), device="cpu", trust_remote_code=True)
+    check_pipeline(model, classify, (0.01, 0.333, 1.0, 2.99, 4.0))
+    clips = waves(0.5, 2.2, 1.4)
+    together = classify(clips, batch_size=3, top_k=None)
+    for clip, answers in zip(clips, together, strict=True):
+        ours = dict(zip(LABELS, logits(model, [clip]).softmax(-1)[0].tolist(), strict=True))
+        assert {answer["label"]: answer["score"] for answer in answers} == pytest.approx(ours, abs=1e-6)
+
+
+def test_whisper_in_the_pipeline_without_its_own_code(tmp_path):
+    """It opens as any classifier of the hub; silence is appended up to the longest clip it hears, on which the model was not trained."""
+    model, folder = saved(tmp_path, "whisper")
+    classify = pipeline("audio-classification", model=str(folder), device="cpu")
+    check_pipeline(model, classify, (3.0,))
+    with pytest.raises(AssertionError):
+        check_pipeline(model, classify, (0.7,))
+
+
+def test_a_model_fine_tuned_from_such_a_folder_names_no_code_that_it_lacks(tmp_path):
+    _, folder = saved(tmp_path, "whisper")
+    again = build_model(ModelConfig(name=str(folder), pooling="statistics"), LABELS, 3.0)
+    again.save(tmp_path / "again")
+    assert not (tmp_path / "again" / "own_length.py").exists()
+    for name in ("config.json", "preprocessor_config.json"):
+        assert "auto_map" in json.loads((folder / name).read_text())
+        assert "auto_map" not in json.loads((tmp_path / "again" / name).read_text())
 
 
 @pytest.mark.parametrize("kind", NAMED)
@@ -52,8 +85,14 @@ def test_what_is_saved_is_what_save_pretrained_writes(tmp_path, kind):
     model, folder = saved(tmp_path, kind)
     hub_network(model.encoder, model.head).save_pretrained(tmp_path / "reference")
     reference = {path.name for path in (tmp_path / "reference").iterdir()}
-    assert {path.name for path in folder.iterdir()} == reference | {"preprocessor_config.json", "ser_model.json"}
-    for name in reference:
+    added = {"preprocessor_config.json", "ser_model.json"}
+    if kind == "whisper":
+        added |= {"own_length.py"}
+        settings = json.loads((folder / "config.json").read_text())
+        assert settings.pop("auto_map") == {"AutoModelForAudioClassification": "own_length.WhisperForAudioClassification"}
+        assert settings == json.loads((tmp_path / "reference" / "config.json").read_text())
+    assert {path.name for path in folder.iterdir()} == reference | added
+    for name in reference - ({"config.json"} if kind == "whisper" else set()):
         assert (folder / name).read_bytes() == (tmp_path / "reference" / name).read_bytes()
 
 

@@ -120,10 +120,11 @@ def _use(model: SerModel) -> str:
     }[model.takes]
     lines = [f"{what}, by torch or by onnxruntime:", ""]
     lines += [f"    python -m ser.predict --model FOLDER {given}", f"    python -m ser.predict --model FOLDER/model.onnx {given}"]
-    padded = getattr(model.frontend, "own_length", False)  # Whisper, which transformers runs with silence behind the clip
-    if model.kind == "text_encoder" or (model.kind == "encoder" and model.opens_in_transformers and not padded):
+    if model.kind == "text_encoder" or (model.kind == "encoder" and model.opens_in_transformers):
         example = "text)" if model.takes == "text" else "wave)  # float32 at 16 kHz"
-        lines += ["", "With transformers alone:", "", f'    pipeline("{TASK[model.takes]}", model="FOLDER")({example}']
+        # Whisper's own code in the folder: without it, transformers appends silence.
+        trust = ", trust_remote_code=True" if getattr(model.frontend, "own_length", False) else ""
+        lines += ["", "With transformers alone:", "", f'    pipeline("{TASK[model.takes]}", model="FOLDER"{trust})({example}']
     inputs = ", ".join(f"`{name}`" for name in model.frontend.collate([model.frontend.prepare(Utterance(_SILENCE, "ok"))]))
     lines += [
         "",

@@ -28,6 +28,7 @@ def read_config(folder: Path, model_types: Collection[str], kind: str) -> PreTra
         raise UserError(f"{folder} is quantised, which can't be trained. Take the checkpoint it was made from.")
     # A checkpoint can name an attention kernel on the hub here, which transformers would fetch and run.
     config._attn_implementation = None
+    vars(config).pop("auto_map", None)  # code beside the checkpoint, which a model saved from it doesn't have
     return config
 
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from checkpoints import LABELS, logits, make_checkpoint, waves
 from ser.config import ModelConfig
 from ser.models.encoder.heads import PooledHead
-from ser.models.encoder.reading import hub_network
+from ser.models.encoder.saving import hub_network
 from ser.models.encoder.solved_head import solve
 from ser.models.registry import build_model, load_model
 from ser.train import __main__ as train

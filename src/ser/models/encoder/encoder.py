@@ -28,8 +28,9 @@ from ser.models.encoder.frontends import LogMel, frontend_of, longest_seconds
 from ser.models.encoder.heads import AttentiveHead, PooledHead
 from ser.models.encoder.lora import add_adapters, without_adapters
 from ser.models.encoder.masking import AST, is_exact_length, takes_mask
-from ser.models.encoder.reading import encoder_of, hub_network, random_network, read_network
+from ser.models.encoder.reading import encoder_of, random_network, read_network
 from ser.models.encoder.regularization import add_layer_drop, set_spec_augment, spec_augment
+from ser.models.encoder.saving import hub_network, save_own_length
 from ser.models.encoder.states import has_plain_layers, hidden_states
 from ser.models.hub import checkpoint_folder
 from ser.models.pretrained import canonical_names, labels_of, quiet, read_config, set_labels, short
@@ -120,6 +121,8 @@ class EncoderModel(SerModel):
             self.extractor.save_pretrained(folder)
             (hub_network(encoder, self.head) if self.opens_in_transformers else encoder).save_pretrained(folder)
         if self.opens_in_transformers:
+            if card.get("own_length"):
+                save_own_length(folder)
             return card | {"head": "mean", "how_to_load": _HOW_TO_LOAD[card.get("own_length", False)]}
         save_file({name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}, folder / HEAD_FILE)
         return card | {
@@ -130,7 +133,8 @@ class EncoderModel(SerModel):
 
 _HOW_TO_LOAD = {
     False: "transformers.pipeline('audio-classification', model=FOLDER), or ser.models.load_model(FOLDER)",
-    True: "ser.models.load_model(FOLDER), on the clip's own length; transformers' pipeline appends silence, and answers otherwise",
+    True: "transformers.pipeline('audio-classification', model=FOLDER, trust_remote_code=True), or ser.models.load_model(FOLDER); "
+    "without trust_remote_code the pipeline appends silence, and answers otherwise",
 }
 
 

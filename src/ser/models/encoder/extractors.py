@@ -49,6 +49,7 @@ def read_extractor(folder: Path, config: PreTrainedConfig) -> SequenceFeatureExt
         raise UserError(
             f"{folder} wants audio at {extractor.sampling_rate} Hz; this project works at {SAMPLE_RATE} Hz. Choose another checkpoint."
         )
+    vars(extractor).pop("auto_map", None)  # as `read_config` does
     return extractor
 
 

@@ -17,8 +17,8 @@ import torch
 
 from ser.audio import SAMPLE_RATE
 from ser.data.utterance import Utterance
-from ser.models.encoder.extractors import WHISPER_POSITIONS_PER_SECOND
 from ser.models.encoder.masking import AST, takes_mask
+from ser.models.encoder.own_length import log_mel
 
 if TYPE_CHECKING:
     from transformers import (
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         WhisperFeatureExtractor,
     )
 
-SAMPLES_PER_POSITION = SAMPLE_RATE // WHISPER_POSITIONS_PER_SECOND
 _FILTER_BANK_SAMPLES = 560  # 25 ms and a step of 10 ms: the two frames that make the encoder's one
 _FRAME_SAMPLES, _FRAME_HOP = 400, 160  # 25 ms every 10 ms
 
@@ -75,12 +74,10 @@ class LogMel:
 
     def prepare(self, clip: Utterance) -> np.ndarray:
         """Samples (T,) -> (frames, mel bins) float32, an even number of frames; cut to the extractor's `chunk_length` seconds."""
-        wave = np.asarray(clip.samples, dtype=np.float32)[: self.extractor.n_samples]
         if self.own_length:
-            wave = np.pad(wave, (0, max(SAMPLES_PER_POSITION, len(wave) + -len(wave) % SAMPLES_PER_POSITION) - len(wave)))
-        padding = "do_not_pad" if self.own_length else "max_length"
-        mel = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="np", padding=padding)["input_features"][0]
-        return np.ascontiguousarray(mel.T)
+            return np.ascontiguousarray(log_mel(self.extractor, clip.samples).T)
+        wave = np.asarray(clip.samples, dtype=np.float32)[: self.extractor.n_samples]
+        return np.ascontiguousarray(self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0].T)
 
     def collate(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """`input_features` (B, mel bins, frames), padded with zeros, and `attention_mask` (B, frames)."""

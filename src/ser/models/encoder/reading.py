@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 import transformers
-from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from ser.models.encoder.heads import PooledHead
 from ser.models.pretrained import load_network, short, some
 from ser.runtime.errors import UserError
 
@@ -70,23 +68,3 @@ def encoder_of(network: PreTrainedModel) -> PreTrainedModel:
     if network.config.model_type == "whisper":
         return network if isinstance(network, WhisperEncoder) else network.encoder
     return network.base_model
-
-
-def hub_network(encoder: PreTrainedModel, head: PooledHead) -> PreTrainedModel:
-    """The hub's classification network of this encoder (the same tensors) and this head (translated)."""
-    config = encoder.config
-    labels, size = head.classifier.out_features, config.hidden_size
-    if head.class_tokens_eps is None:
-        config.classifier_proj_size = max(config.classifier_proj_size, labels)
-    with torch.device("meta"):  # everything in it is replaced
-        network = transformers.AutoModelForAudioClassification.from_config(config)
-    setattr(network, "encoder" if config.model_type == "whisper" else network.base_model_prefix, encoder)
-    if head.class_tokens_eps is None:
-        network.projector = nn.Linear(size, config.classifier_proj_size)
-        network.classifier = nn.Linear(config.classifier_proj_size, labels)
-    else:
-        network.classifier = type(network.classifier)(config)
-    if head.layer_weights is not None:
-        network.layer_weights = nn.Parameter(torch.empty_like(head.layer_weights))
-    head.to_hub(network.to(encoder.device))
-    return network

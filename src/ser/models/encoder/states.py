@@ -1,8 +1,5 @@
 """A batch through an encoder: the hidden states, and which of their frames are real.
 
-Whisper's own forward insists on 30 s, most of which are silence, and knows no mask. Its layers do: here a clip goes through them on
-its own length, and a batch of several under a mask, with the same answers.
-
 The last layers run alone as well, on what was kept of the layers below them.
 """
 
@@ -12,11 +9,12 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from ser.models.encoder.own_length import whisper_states
 
 # Their layers want nothing but a state and an attention mask. WavLM's hand a position bias on from the first layer, SEW's frames are
 # squeezed around the layers, conformers' convolutions hear the padding, AST's patches have no order of frames.
@@ -31,7 +29,7 @@ def hidden_states(
     batch: what the frontend's `collate` returns.
     """
     if isinstance(encoder, WhisperEncoder):
-        states, mask = _whisper_states(encoder, batch["input_features"], batch["attention_mask"])
+        states, mask = whisper_states(encoder, batch["input_features"], batch["attention_mask"])
         return (states if every_layer else states[-1:]), mask
     if isinstance(encoder, ASTModel):
         outputs = encoder(batch["input_values"], output_hidden_states=every_layer)
@@ -42,23 +40,6 @@ def hidden_states(
     if mask is not None:
         mask = encoder._get_feature_vector_attention_mask(states[-1].shape[1], mask).bool()
     return states, mask
-
-
-def _whisper_states(encoder: WhisperEncoder, features: torch.Tensor, real: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
-    """features: (B, mel bins, frames), zero in the padding. real: (B, frames), an even number of ones and then zeros."""
-    # Zeroed before the second convolution, padding looks to a clip's last frames like the end of the tensor.
-    state = F.gelu(encoder.conv1(features)) * real[:, None]
-    state = F.gelu(encoder.conv2(state)).transpose(1, 2)
-    places = torch.arange(state.shape[1], device=state.device)
-    mask = places < (real.sum(1, keepdim=True) // 2)
-    state = F.dropout(state + encoder.embed_positions.weight[: state.shape[1]], encoder.dropout, encoder.training)
-    states = [state]
-    for layer in encoder.layers:
-        state = layer(state, mask[:, None, None])
-        state = state[0] if isinstance(state, tuple) else state
-        states.append(state)
-    states[-1] = encoder.layer_norm(states[-1])
-    return tuple(states), mask
 
 
 def _own_patches(encoder: ASTModel, own_frames: torch.Tensor) -> torch.Tensor:
