@@ -96,8 +96,21 @@ def test_encoder_with_a_mask_hears_no_padding_through_onnx(tmp_path):
 
 @needs_exporter
 @pytest.mark.slow
-def test_encoder_without_a_mask_takes_clips_of_one_length_through_onnx(tmp_path):
+def test_encoder_without_a_mask_normalises_each_clip_by_itself_through_onnx(tmp_path):
     model = encoder(tmp_path, "wav2vec2-group")
+    write_onnx(model, tmp_path / "model.onnx")
+    exported = open_onnx(tmp_path / "model.onnx")
+    assert not exported.exact_length
+    clips = waves(0.3, 2.6, 1.1, seed=5)
+    np.testing.assert_allclose(logits(exported, clips), logits(model, clips), atol=1e-4)
+    np.testing.assert_allclose(logits(exported, clips), np.concatenate([logits(model, [clip]) for clip in clips]), atol=1e-4)
+    assert "padded" in str(check_parity(model, tmp_path / "model.onnx"))
+
+
+@needs_exporter
+@pytest.mark.slow
+def test_encoder_that_hears_padding_takes_clips_of_one_length_through_onnx(tmp_path):
+    model = encoder(tmp_path, "data2vec-audio")
     write_onnx(model, tmp_path / "model.onnx")
     exported = open_onnx(tmp_path / "model.onnx")
     assert exported.exact_length

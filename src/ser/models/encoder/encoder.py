@@ -25,9 +25,10 @@ from ser.models.base import SerModel, read_card
 from ser.models.encoder.extractors import default_extractor, read_extractor, whisper_extractor, whisper_seconds
 from ser.models.encoder.freezing import final_norm, freeze, transformer
 from ser.models.encoder.frontends import LogMel, frontend_of, longest_seconds
+from ser.models.encoder.group_norm import norm_own_frames
 from ser.models.encoder.heads import AttentiveHead, PooledHead
 from ser.models.encoder.lora import add_adapters, without_adapters
-from ser.models.encoder.masking import AST, is_exact_length, takes_mask
+from ser.models.encoder.masking import AST, is_exact_length, norms_over_time, takes_mask
 from ser.models.encoder.reading import encoder_of, random_network, read_network
 from ser.models.encoder.regularization import add_layer_drop, set_spec_augment, spec_augment
 from ser.models.encoder.saving import hub_network, save_own_length
@@ -67,6 +68,8 @@ class EncoderModel(SerModel):
         """own_length: whether a Whisper encoder hears clips without silence behind them."""
         config = encoder.config
         super().__init__("encoder", label_names, min(max_seconds, longest_seconds(extractor)), exact_length=is_exact_length(config))
+        if norms_over_time(config):
+            norm_own_frames(encoder)
         self.encoder = encoder
         self.head = head
         self.extractor = extractor

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 
 from ser.audio import SAMPLE_RATE
 from ser.data.utterance import Utterance
-from ser.models.encoder.masking import AST, takes_mask
+from ser.models.encoder.masking import AST, norms_over_time, takes_mask
 from ser.models.encoder.own_length import log_mel
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Waveform:
     """Zero mean and unit variance for each clip by itself, before any padding."""
     mask: bool
     """Whether the checkpoint takes an attention mask."""
+    lengths: bool = False
+    """Whether the network wants to know how long each clip is, though the checkpoint takes no mask."""
 
     def prepare(self, clip: Utterance) -> np.ndarray:
         """Samples (T,) -> (T,) float32; cut to `max_samples`, zeros appended up to `min_samples`."""
@@ -53,7 +55,7 @@ class Waveform:
         return np.pad(wave, (0, max(0, self.min_samples - len(wave))))
 
     def collate(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        """Pad with zeros on the right: `input_values` (B, T), and `attention_mask` (B, T) where the checkpoint takes one."""
+        """Pad with zeros on the right: `input_values` (B, T), and `attention_mask` (B, T) or `own_samples` (B,) where asked for."""
         lengths = [len(clip) for clip in clips]
         waves = torch.zeros(len(clips), max(lengths))
         for row, clip in zip(waves, clips, strict=True):
@@ -61,6 +63,8 @@ class Waveform:
         batch = {"input_values": waves}
         if self.mask:
             batch["attention_mask"] = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+        if self.lengths:
+            batch["own_samples"] = torch.tensor(lengths)
         return batch
 
 
@@ -144,7 +148,7 @@ def frontend_of(
         return FilterBank(extractor, round(max_seconds * SAMPLE_RATE))
     if config.model_type == AST:
         return TenSeconds(extractor, round(min(max_seconds, longest_seconds(extractor)) * SAMPLE_RATE))
-    return waveform_frontend(config, extractor, max_seconds)
+    return replace(waveform_frontend(config, extractor, max_seconds), lengths=norms_over_time(config))
 
 
 def longest_seconds(extractor: SequenceFeatureExtractor) -> float:

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 AST = "audio-spectrogram-transformer"
 
-# Encoders where a masked, padded clip gives the same as the clip alone: one positional convolution over zeroed padding.
+# Encoders where a masked, padded clip gives the same as the clip alone (but for a group norm over time that some have): one positional
+# convolution over zeroed padding.
 # data2vec-audio stacks five of them with norms between, which let padding leak into the last frames of a clip.
 _MASK_IS_EXACT = {"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "wav2vec2-bert"}
 
@@ -23,8 +24,11 @@ def takes_mask(config: PreTrainedConfig) -> bool:
     return getattr(config, "feat_extract_norm", "layer") == "layer" and config.model_type not in ("whisper", AST)
 
 
+def norms_over_time(config: PreTrainedConfig) -> bool:
+    """Whether a group norm over time is all that makes an encoder hear padding: `ser.models.encoder.group_norm` knows a remedy."""
+    return not takes_mask(config) and config.model_type in _MASK_IS_EXACT
+
+
 def is_exact_length(config: PreTrainedConfig) -> bool:
-    """Whether padding changes the logits even with the right mask, so that predictions need clips of equal length."""
-    if config.model_type in ("whisper", AST):
-        return False
-    return not (takes_mask(config) and config.model_type in _MASK_IS_EXACT)
+    """Whether padding changes the logits whatever is done about it, so that predictions need clips of equal length."""
+    return config.model_type not in (*_MASK_IS_EXACT, "whisper", AST)

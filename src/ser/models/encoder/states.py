@@ -14,6 +14,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from ser.models.encoder.group_norm import over_own_frames
 from ser.models.encoder.own_length import whisper_states
 
 # Their layers want nothing but a state and an attention mask. WavLM's hand a position bias on from the first layer, SEW's frames are
@@ -34,7 +35,15 @@ def hidden_states(
     if isinstance(encoder, ASTModel):
         outputs = encoder(batch["input_values"], output_hidden_states=every_layer)
         return (outputs.hidden_states if every_layer else (outputs.last_hidden_state,)), _own_patches(encoder, batch["own_frames"])
-    outputs = encoder(**batch, output_hidden_states=every_layer)
+    batch = dict(batch)
+    own_samples = batch.pop("own_samples", None)
+    if own_samples is None or encoder.training:  # in training such a network hears padding as silence, as it was pretrained
+        outputs = encoder(**batch, output_hidden_states=every_layer)
+    else:
+        wave = batch["input_values"]
+        batch["attention_mask"] = (torch.arange(wave.shape[1], device=wave.device) < own_samples[:, None]).long()
+        with over_own_frames(encoder, own_samples):
+            outputs = encoder(**batch, output_hidden_states=every_layer)
     states = outputs.hidden_states if every_layer else (outputs.last_hidden_state,)
     mask = batch.get("attention_mask")
     if mask is not None:
