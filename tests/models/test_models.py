@@ -294,6 +294,7 @@ def test_unknown_key_from_scratch_is_named_with_its_neighbour():
         {"hidden_act": "gelou"},
         {"feat_extract_norm": "none"},
         {"conv_dim": [16, 0]},
+        {"hidden_size": 10**7, "intermediate_size": 10**7},
     ],
 )
 def test_impossible_sizes_from_scratch_are_a_user_error(keys):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
+import psutil
 import torch
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -57,8 +59,15 @@ def _check_report(folder: Path, network: PreTrainedModel, report: dict, new_head
 
 def random_network(config: PreTrainedConfig) -> PreTrainedModel:
     """A network of random weights. Raises UserError for impossible sizes."""
+    new = partial(transformers.AutoModelForAudioClassification.from_config, config, dtype=torch.float32)
     try:
-        return transformers.AutoModelForAudioClassification.from_config(config, dtype=torch.float32)
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):  # counting them draws nothing
+            numbers = sum(parameter.numel() for parameter in new().parameters())
+        if 4 * numbers > psutil.virtual_memory().total:
+            raise UserError(f"model.from_scratch: these sizes make {numbers:.2g} parameters, more than this machine's memory holds.")
+        return new()
+    except UserError:
+        raise
     except Exception as error:  # torch and transformers refuse impossible sizes with exceptions of many classes
         raise UserError(f"model.from_scratch: these sizes make no network: {short(error)}") from None
 
