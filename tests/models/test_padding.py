@@ -56,6 +56,14 @@ def test_batches_of_equal_length_equal_one_by_one_where_padding_counts(tmp_path,
     assert torch.allclose(logits(model, clips[::-1]), alone.flip(0), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["hubert-group", "hubert-layer"])
+def test_hubert_with_a_batch_norm_before_its_positions_takes_clips_of_one_length(tmp_path, kind):
+    """What it makes of zeroed padding leaks into the last frames of a clip (transformers issue 47739)."""
+    model = build_model(ModelConfig(name=str(make_checkpoint(tmp_path, kind, conv_pos_batch_norm=True))), LABELS, 4.0)
+    assert model.exact_length
+    assert not model.frontend.lengths
+
+
 @pytest.mark.parametrize("kind", EXACT_LENGTH)
 def test_padding_would_change_the_output_there_which_is_why_exact_length_exists(tmp_path, kind):
     model = model_of(tmp_path, kind)

@@ -1,7 +1,7 @@
 """One model on the clips of a store, batch by batch: probabilities, the same in training, prediction and evaluation.
 
 A clip's probabilities don't depend on the clips around it: batches are of near-equal length under a mask,
-or of exactly equal length for models that take none.
+or of exactly equal length for models that hear padding in spite of it.
 """
 
 from __future__ import annotations

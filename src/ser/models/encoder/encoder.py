@@ -125,7 +125,7 @@ class EncoderModel(SerModel):
             (hub_network(encoder, self.head) if self.opens_in_transformers else encoder).save_pretrained(folder)
         if self.opens_in_transformers:
             if card.get("own_length"):
-                save_own_length(folder)
+                save_own_length(folder, self.max_seconds)
             return card | {"head": "mean", "how_to_load": _HOW_TO_LOAD[card.get("own_length", False)]}
         save_file({name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}, folder / HEAD_FILE)
         return card | {

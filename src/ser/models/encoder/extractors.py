@@ -49,7 +49,8 @@ def read_extractor(folder: Path, config: PreTrainedConfig) -> SequenceFeatureExt
         raise UserError(
             f"{folder} wants audio at {extractor.sampling_rate} Hz; this project works at {SAMPLE_RATE} Hz. Choose another checkpoint."
         )
-    vars(extractor).pop("auto_map", None)  # as `read_config` does
+    for name in ("auto_map", "max_samples"):  # for the code beside a model saved here, as `read_config` says
+        vars(extractor).pop(name, None)
     return extractor
 
 
@@ -74,6 +75,10 @@ def whisper_seconds(config: PreTrainedConfig, max_seconds: float) -> int:
         raise UserError(
             f"max_source_positions: given {config.max_source_positions}; a Whisper encoder needs at least "
             f"{WHISPER_POSITIONS_PER_SECOND}, which is one second."
+        )
+    if available < max_seconds:
+        log.warning(
+            "this Whisper encoder has positions for %d s: longer clips are cut there (data.max_seconds %g).", available, max_seconds
         )
     return min(available, math.ceil(max_seconds))
 

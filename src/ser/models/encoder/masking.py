@@ -24,11 +24,14 @@ def takes_mask(config: PreTrainedConfig) -> bool:
     return getattr(config, "feat_extract_norm", "layer") == "layer" and config.model_type not in ("whisper", AST)
 
 
-def norms_over_time(config: PreTrainedConfig) -> bool:
-    """Whether a group norm over time is all that makes an encoder hear padding: `ser.models.encoder.group_norm` knows a remedy."""
-    return not takes_mask(config) and config.model_type in _MASK_IS_EXACT
-
-
 def is_exact_length(config: PreTrainedConfig) -> bool:
     """Whether padding changes the logits whatever is done about it, so that predictions need clips of equal length."""
-    return config.model_type not in (*_MASK_IS_EXACT, "whisper", AST)
+    if config.model_type in ("whisper", AST):
+        return False
+    # Some HuBERT checkpoints normalise before their positional convolution, which makes something of zeroed padding.
+    return config.model_type not in _MASK_IS_EXACT or getattr(config, "conv_pos_batch_norm", False)
+
+
+def norms_over_time(config: PreTrainedConfig) -> bool:
+    """Whether a group norm over time is all that makes an encoder hear padding: `ser.models.encoder.group_norm` knows a remedy."""
+    return config.model_type in _MASK_IS_EXACT and not takes_mask(config) and not is_exact_length(config)

@@ -35,8 +35,8 @@ def hub_network(encoder: PreTrainedModel, head: PooledHead) -> PreTrainedModel:
     return network
 
 
-def save_own_length(folder: Path) -> None:
-    """Let `trust_remote_code=True` run a saved Whisper classifier on a clip's own length, as it was trained.
+def save_own_length(folder: Path, max_seconds: float) -> None:
+    """Let `trust_remote_code=True` run a saved Whisper classifier on a clip's own length, up to so many seconds, as it was trained.
 
     Without it the folder opens as any other, and silence is appended.
     """
@@ -46,5 +46,7 @@ def save_own_length(folder: Path) -> None:
         ("preprocessor_config.json", "AutoFeatureExtractor", own_length.OwnLengthFeatureExtractor),
     ):
         settings = json.loads((folder / file).read_text(encoding="utf-8"))
+        if found_by == "AutoFeatureExtractor":
+            settings["max_samples"] = round(max_seconds * settings["sampling_rate"])
         settings["auto_map"] = {found_by: f"own_length.{code.__name__}"}
         (folder / file).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")

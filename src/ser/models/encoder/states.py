@@ -15,7 +15,7 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ser.models.encoder.group_norm import over_own_frames
-from ser.models.encoder.own_length import whisper_states
+from ser.models.encoder.own_length import attention_mask_of, whisper_states
 
 # Their layers want nothing but a state and an attention mask. WavLM's hand a position bias on from the first layer, SEW's frames are
 # squeezed around the layers, conformers' convolutions hear the padding, AST's patches have no order of frames.
@@ -72,7 +72,7 @@ def last_state(
     (B, T), true for real frames.
     """
     if config.model_type == "whisper":
-        attention = mask[:, None, None]
+        attention = attention_mask_of(config, state, mask)
     else:
         attention = create_bidirectional_mask(config=config, inputs_embeds=state, attention_mask=mask)
     for layer in layers:
