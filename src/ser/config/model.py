@@ -150,8 +150,8 @@ class ModelConfig:
     attentive statistics (both load through ser). The first two start from the head that logistic regression finds on the encoder's
     outputs, and a frozen encoder stays with it."""
     layer_weights: bool = False
-    """All hidden layers instead of the last one. mean, attentive: a weighted sum, learned; a solved head chooses one layer to begin with.
-    statistics: side by side."""
+    """All hidden layers instead of the last one. mean, attentive: a weighted sum, learned, which begins with
+    equal say for each. statistics: side by side."""
     freeze: Literal["none", "feature_encoder", "encoder"] = "feature_encoder"
     """Which part keeps its weights: nothing, the convolutional feature encoder, or the whole encoder."""
     train_last_layers: PositiveInt | None = None

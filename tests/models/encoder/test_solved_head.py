@@ -33,22 +33,27 @@ def clips_of(layers=3, size=80, clips=60, labels=3, telling=1):
 def test_it_is_the_logistic_regression_of_standardised_features(size):
     """More features than clips or fewer: scikit-learn's pipeline, on the features as they are, gives the same probabilities."""
     pooled, truth = clips_of(layers=1, size=size, telling=0)
-    solution = solve(pooled, truth, 3, None, choose_layer=False, balanced=False, seed=0)
+    solution = solve(pooled, truth, 3, None, sum_layers=False, balanced=False, seed=0)
     features = pooled[:, 0]
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=solution.freedom, tol=1e-8, max_iter=5000)).fit(features, truth)
     ours = torch.tensor((features - solution.mean) / solution.scale @ solution.weight.T + solution.bias).softmax(-1)
     np.testing.assert_allclose(ours.numpy(), reference.predict_proba(features), atol=2e-3)
 
 
-def test_the_layer_that_tells_the_labels_apart_is_chosen():
+def test_summed_layers_have_equal_say_whatever_their_size_and_the_first_layer_s_input_next_to_none():
     pooled, truth = clips_of()
+    pooled *= np.array([1.0, 10.0, 0.1])[: pooled.shape[1], None]
     speakers = [f"s{row % 5}" for row in range(len(truth))]
-    assert solve(pooled, truth, 3, speakers, choose_layer=True, balanced=False, seed=0).layer == 1
+    shares = solve(pooled, truth, 3, speakers, sum_layers=True, balanced=False, seed=0).layer_shares
+    moved = shares * pooled.std(0).mean(-1)
+    assert shares.sum() == pytest.approx(1)
+    np.testing.assert_allclose(moved[1:], moved[1])
+    assert moved[0] < 1e-3 * moved[1]
 
 
 def test_a_label_without_clips_never_wins_and_two_labels_have_two_logits():
     pooled, truth = clips_of(labels=2)
-    solution = solve(pooled, truth, 4, None, choose_layer=False, balanced=False, seed=0)
+    solution = solve(pooled, truth, 4, None, sum_layers=False, balanced=False, seed=0)
     features = pooled.reshape(len(pooled), -1)
     answers = ((features - solution.mean) / solution.scale @ solution.weight.T + solution.bias).argmax(1)
     assert (answers == truth).mean() > 0.95
@@ -61,7 +66,7 @@ def test_the_hubs_form_of_a_solved_head_gives_the_same_answers(tmp_path, layer_w
     model = build_model(ModelConfig(name=str(folder), layer_weights=layer_weights), LABELS, 3.0).eval()
     size = model.encoder.config.hidden_size
     pooled = 0.5 + 0.01 * np.random.default_rng(1).normal(size=(60, 4 if layer_weights else 1, size))
-    model.head.set_to(solve(pooled, np.arange(60) % 6, 6, None, choose_layer=layer_weights, balanced=False, seed=0))
+    model.head.set_to(solve(pooled, np.arange(60) % 6, 6, None, sum_layers=layer_weights, balanced=False, seed=0))
     clips = waves(1.0, 1.0)
     ours = logits(model, clips)
     batch = {"input_values": torch.tensor(np.stack([(clip - clip.mean()) / clip.std() for clip in clips]))}

@@ -14,9 +14,6 @@ from torch.nn import functional as F
 from ser.models.encoder.pooling import AttentiveStatistics, deviation_over_time, mean_over_time
 from ser.models.encoder.solved_head import Solution
 
-LAYER_LEAD = 8.0
-"""How far the logit of a chosen layer's weight is ahead: 0.3 per mille are left for each of the others."""
-
 
 class PooledHead(nn.Module):
     """Statistics over a clip's own frames, standardised, and one linear layer."""
@@ -75,7 +72,7 @@ class PooledHead(nn.Module):
         ):
             target.copy_(torch.as_tensor(values))
         if self.layer_weights is not None:
-            self.layer_weights.zero_()[solution.layer] = LAYER_LEAD
+            self.layer_weights.copy_(torch.as_tensor(solution.layer_shares).log())
 
     @torch.no_grad()
     def to_hub(self, network: nn.Module) -> None:

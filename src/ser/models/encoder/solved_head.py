@@ -1,9 +1,12 @@
-"""The linear head of an encoder solved: logistic regression on pooled outputs; which layer and which penalty, by inner folds.
+"""The linear head of an encoder solved: logistic regression on pooled outputs; which penalty, by inner folds.
 
 Pooled features of a pretrained encoder have a mean many times their deviation; a linear layer under AdamW hardly moves on them.
 Standardised, the problem is convex and small, and Newton's method with conjugate gradients is at its end in a tenth of a second (L-BFGS
-stops early, and took ten times as long where scipy's and numpy's threads met). Which layer and how much regularisation suit is asked of
-the training part alone, by an inner cross-validation over speakers where they are known.
+stops early, and took ten times as long where scipy's and numpy's threads met). How much regularisation suits is asked of the training
+part alone, by an inner cross-validation over speakers where they are known.
+
+Layers that are to be summed begin with equal say. Asked the same way, one layer could be chosen, and was: inner folds prefer a lower one
+than new voices do (docs/pretrained.md).
 """
 
 from __future__ import annotations
@@ -19,13 +22,13 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 INNER_FOLDS = 4
 FREEDOMS = (0.003, 0.01, 0.03, 0.1)
 """Inverse strengths of the L2 penalty that are tried."""
-FIRST_FREEDOM = 0.01
-"""With which layers are compared."""
 AS_GOOD = 0.01
 """Log-likelihood a clip: the freest head that is worse by no more is taken, as a stiffer one is better calibrated rather than better."""
 TOLERANCE = 1e-4
 SCORING_TOLERANCE = 1e-3
 """Of inner scores, which it moves by up to 0.003, a third of AS_GOOD; it takes half the time."""
+INPUT_SHARE = 1e-4
+"""Of a layer's weight, for what goes into the first layer: it knows nothing of its surroundings yet."""
 SMALLEST_SHARE = 1e-10
 """Of the largest variance in any direction: what is below is rounding."""
 TEMPERATURES = 2.0 ** np.linspace(-2, 2, 17)
@@ -42,8 +45,8 @@ class Solution:
     """(labels, features)."""
     bias: np.ndarray
     """(labels,)."""
-    layer: int | None
-    """The layer that was chosen, where there was a choice."""
+    layer_shares: np.ndarray | None
+    """(layers,), with sum 1, where features are a weighted sum of layers."""
     freedom: float
     """The inverse strength of the penalty that was chosen."""
 
@@ -53,24 +56,29 @@ def solve(
     labels: np.ndarray,
     n_labels: int,
     speakers: Sequence[str] | None,
-    choose_layer: bool,
+    sum_layers: bool,
     balanced: bool,
     seed: int,
 ) -> Solution:
     """Fit the head to the pooled features (clips, layers, features) of the training part.
 
-    choose_layer: one layer is chosen; otherwise all of them count, side by side. balanced: every label weighs the same in all.
+    sum_layers: features are a weighted sum of the layers; otherwise these count side by side. balanced: every label weighs the same in all.
     """
     pooled = pooled.astype(np.float64)
     parts, weights = list(_inner_folds(labels, speakers, seed)), "balanced" if balanced else None
-    candidates = [pooled[:, layer] for layer in range(pooled.shape[1])] if choose_layer else [pooled.reshape(len(pooled), -1)]
-    layer = 0
-    if len(candidates) > 1:
-        layer = int(np.argmax([_inner_scores(_Standard(each), labels, parts, (FIRST_FREEDOM,), weights)[0] for each in candidates]))
-    standard = _Standard(candidates[layer])
+    shares = _equal_say(pooled) if sum_layers else None
+    standard = _Standard(pooled.reshape(len(pooled), -1) if shares is None else np.einsum("clf,l->cf", pooled, shares))
     scores = _inner_scores(standard, labels, parts, FREEDOMS, weights)
     freedom = max(value for value, score in zip(FREEDOMS, scores, strict=True) if score >= max(scores) - AS_GOOD)
-    return standard.solution(_regression(freedom, weights).fit(standard.rows, labels), n_labels, layer if choose_layer else None, freedom)
+    return standard.solution(_regression(freedom, weights).fit(standard.rows, labels), n_labels, shares, freedom)
+
+
+def _equal_say(pooled: np.ndarray) -> np.ndarray:
+    """Weights of the layers, (layers,) with sum 1, such that each moves their sum as much: late ones of some encoders are much larger."""
+    deviation = pooled.std(0).mean(-1)
+    shares = 1 / np.maximum(deviation, 1e-6)
+    shares[0] *= INPUT_SHARE
+    return shares / shares.sum()
 
 
 class _Standard:
@@ -88,7 +96,7 @@ class _Standard:
             rows = vectors * lengths
         self.rows = rows
 
-    def solution(self, fitted: LogisticRegression, n_labels: int, layer: int | None, freedom: float) -> Solution:
+    def solution(self, fitted: LogisticRegression, n_labels: int, layer_shares: np.ndarray | None, freedom: float) -> Solution:
         """The fitted head on the features as they were; a label without clips gets logits that never win."""
         weight, bias = np.zeros((n_labels, len(self.mean))), np.full(n_labels, -20.0)
         found, offsets = fitted.coef_, fitted.intercept_
@@ -96,7 +104,7 @@ class _Standard:
             found, offsets = np.concatenate([-found, found]) / 2, np.concatenate([-offsets, offsets]) / 2
         weight[fitted.classes_] = found if self.directions is None else found @ self.directions
         bias[fitted.classes_] = offsets
-        return Solution(self.mean, self.scale, weight, bias, layer, freedom)
+        return Solution(self.mean, self.scale, weight, bias, layer_shares, freedom)
 
 
 def _inner_folds(labels: np.ndarray, speakers: Sequence[str] | None, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

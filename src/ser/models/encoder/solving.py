@@ -34,9 +34,9 @@ def outputs_of(
 
 def solve_head(model: EncoderModel, outputs: OutputStore, rows: np.ndarray, labels: np.ndarray, balanced: bool, seed: int) -> Solution:
     """Give the model the head that fits the clips of these rows; labels are theirs alone."""
-    choose_layer = model.head.every_layer and not model.head.deviation
+    sum_layers = model.head.every_layer and not model.head.deviation
     groups = outputs.groups(rows, INNER_FOLDS)
-    solution = solve(outputs.rows(rows), labels, len(model.label_names), groups, choose_layer, balanced, seed)
+    solution = solve(outputs.rows(rows), labels, len(model.label_names), groups, sum_layers, balanced, seed)
     model.head.set_to(solution)
     return solution
 
@@ -54,9 +54,8 @@ class SolvedEncoder(FittedModel):
         outputs = self._outputs(store, "training clips", after_file)
         self.model.frozen_as = self._folder.name
         solution = solve_head(self.model, outputs, rows, labels, self.balanced, seed)
-        self.chosen = {"layer": solution.layer, "freedom": solution.freedom}
-        of_layer = "" if solution.layer is None else f" on layer {solution.layer}"
-        say(f"head solved{of_layer}, freedom {solution.freedom:g}")
+        self.chosen = {"freedom": solution.freedom}
+        say(f"head solved, freedom {solution.freedom:g}")
         return self._probabilities(outputs, rows)
 
     def predict(self, store: Store, rows: np.ndarray, title: str | None, after_file: Callable[[], None]) -> np.ndarray:
