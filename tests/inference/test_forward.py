@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from checkpoints import make_checkpoint, make_classifier, waves
+from checkpoints import LABELS, make_checkpoint, make_classifier, waves
 from ser import predict
-from ser.data.inputs import Store
+from ser.config import DataConfig
+from ser.data.inputs import Store, open_store
 from ser.data.store import ClipStore
+from ser.data.tables import read_dataset
 from ser.features import extraction, load_features
 from ser.inference import forward
 from ser.inference.forward import predict_probabilities
@@ -105,3 +108,14 @@ def test_features_of_clips_in_memory_are_computed_once(monkeypatch):
     first, again = (load_features(store, rows, "voice")["functionals"] for rows in ([0, 1, 2], [2, 0]))
     assert len(extracted) == 3
     np.testing.assert_array_equal(again, [first[2], first[0]])
+
+
+@pytest.mark.parametrize(("parameters", "at_a_time"), [(0, 8), (2_000_000, 4), (60_000_000, 1)])
+def test_on_a_cpu_a_large_encoder_hears_few_clips_at_a_time(tmp_path, data, heard, parameters, at_a_time):
+    """Asked for batches of eight."""
+    model = load_model(make_classifier(tmp_path / "classifier", "wav2vec2-layer", LABELS))
+    model.ballast = torch.nn.Parameter(torch.empty(parameters, device="meta"))
+    table = read_dataset(DataConfig(root=str(data))).train
+    store = open_store("audio", table, DataConfig(root=str(data), cache=str(tmp_path / "cache")))
+    predict_probabilities(model, store, np.arange(8), 8, make_accelerator("fp32"))
+    assert heard == [at_a_time] * (8 // at_a_time)
