@@ -147,7 +147,7 @@ class ModelConfig:
     """Build the network from these transformers config keys (model_type and sizes) with random weights; needs no network."""
     pooling: Literal["mean", "statistics", "attentive"] = "mean"
     """Over a clip's own frames. mean: the hub's own head (loads in transformers' pipeline). statistics: mean and deviation; attentive:
-    attentive statistics (both load through ser). The first two start from the head that logistic regression finds on the encoder's
+    attentive statistics (both load through ser). The first two start from the head that discriminant analysis finds on the encoder's
     outputs, and a frozen encoder stays with it."""
     layer_weights: bool = False
     """All hidden layers instead of the last one. mean, attentive: a weighted sum, learned, which begins with

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from scipy.special import softmax
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -12,7 +15,7 @@ from checkpoints import LABELS, logits, make_checkpoint, waves
 from ser.config import ModelConfig
 from ser.models.encoder.heads import PooledHead
 from ser.models.encoder.saving import hub_network
-from ser.models.encoder.solved_head import solve
+from ser.models.encoder.solved_head import TEMPERATURES, solve
 from ser.models.registry import build_model, load_model
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
@@ -29,15 +32,24 @@ def clips_of(layers=3, size=80, clips=60, labels=3, telling=1):
     return 5 + 0.05 * pooled, truth
 
 
+def logits_of(solution, features):
+    return (features - solution.mean) / solution.scale @ solution.weight.T + solution.bias
+
+
 @pytest.mark.parametrize("size", [20, 80])
-def test_it_is_the_logistic_regression_of_standardised_features(size):
-    """More features than clips or fewer: scikit-learn's pipeline, on the features as they are, gives the same probabilities."""
+def test_it_is_the_discriminant_analysis_of_standardised_features(size):
+    """More features than clips or fewer: scikit-learn's, on the features as they are, gives the same answers, but for how sure it is."""
     pooled, truth = clips_of(layers=1, size=size, telling=0)
     solution = solve(pooled, truth, 3, None, sum_layers=False, balanced=False, seed=0)
     features = pooled[:, 0]
-    reference = make_pipeline(StandardScaler(), LogisticRegression(C=solution.freedom, tol=1e-8, max_iter=5000)).fit(features, truth)
-    ours = torch.tensor((features - solution.mean) / solution.scale @ solution.weight.T + solution.bias).softmax(-1)
-    np.testing.assert_allclose(ours.numpy(), reference.predict_proba(features), atol=2e-3)
+    analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=solution.shrinkage)
+    reference = make_pipeline(StandardScaler(), PCA(min(size, len(truth) - 1)), analysis).fit(features, truth)
+    logits = reference.decision_function(features)
+    logits -= logits.mean(1, keepdims=True)
+    ours = logits_of(solution, features)
+    factor = ours.std() / logits.std()
+    np.testing.assert_allclose(ours, factor * logits, atol=1e-6 * np.abs(ours).max())
+    assert min(abs(factor - tried) for tried in TEMPERATURES) < 1e-6
 
 
 def test_summed_layers_have_equal_say_whatever_their_size_and_the_first_layer_s_input_next_to_none():
@@ -54,10 +66,39 @@ def test_summed_layers_have_equal_say_whatever_their_size_and_the_first_layer_s_
 def test_a_label_without_clips_never_wins_and_two_labels_have_two_logits():
     pooled, truth = clips_of(labels=2)
     solution = solve(pooled, truth, 4, None, sum_layers=False, balanced=False, seed=0)
-    features = pooled.reshape(len(pooled), -1)
-    answers = ((features - solution.mean) / solution.scale @ solution.weight.T + solution.bias).argmax(1)
+    answers = logits_of(solution, pooled.reshape(len(pooled), -1)).argmax(1)
     assert (answers == truth).mean() > 0.95
     assert set(answers) == {0, 1}
+
+
+def test_balanced_labels_weigh_alike_however_many_clips_they_have():
+    """As scikit-learn has it with equal priors."""
+    pooled, truth = clips_of(layers=1, size=20, clips=90, telling=0)
+    kept = np.flatnonzero((truth != 2) | (np.arange(90) % 4 == 0))
+    balanced = solve(pooled[kept], truth[kept], 3, None, False, True, seed=0)
+    reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=balanced.shrinkage, priors=[1 / 3] * 3)
+    features = pooled[kept, 0]
+    expected = make_pipeline(StandardScaler(), reference).fit(features, truth[kept]).decision_function(features)
+    expected -= expected.mean(1, keepdims=True)
+    ours = logits_of(balanced, features)
+    np.testing.assert_allclose(ours / ours.std(), expected / expected.std(), atol=1e-6)
+
+
+def test_answers_are_as_sure_as_new_clips_allow():
+    """Fault: with more features than clips the training clips lie far apart, and new ones were answered as surely as those."""
+    rng, truth = np.random.default_rng(1), np.arange(400) % 3
+    pooled = rng.normal(size=(400, 1, 300)) + 0.15 * rng.normal(size=(3, 1, 300))[truth]
+    heard, new = slice(0, 200), slice(200, 400)
+    features = pooled[:, 0]
+    logits = logits_of(solve(pooled[heard], truth[heard], 3, None, False, False, seed=0), features)[new]
+    loss = {factor: log_loss(truth[new], softmax(factor * logits, axis=1)) for factor in (0.5, 1.0, 2.0)}
+    assert loss[1.0] == min(loss.values())
+
+
+def test_clips_that_are_all_alike_get_the_labels_shares():
+    solution = solve(np.ones((12, 1, 30)), np.repeat([0, 1, 1], 4), 3, None, False, False, seed=0)
+    probabilities = softmax(logits_of(solution, np.ones((1, 30))), axis=1)[0]
+    np.testing.assert_allclose(probabilities, [1 / 3, 2 / 3, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("layer_weights", [False, True])

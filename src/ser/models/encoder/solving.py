@@ -54,8 +54,8 @@ class SolvedEncoder(FittedModel):
         outputs = self._outputs(store, "training clips", after_file)
         self.model.frozen_as = self._folder.name
         solution = solve_head(self.model, outputs, rows, labels, self.balanced, seed)
-        self.chosen = {"freedom": solution.freedom}
-        say(f"head solved, freedom {solution.freedom:g}")
+        self.chosen = {"shrinkage": solution.shrinkage}
+        say(f"head solved, shrinkage {solution.shrinkage:g}")
         return self._probabilities(outputs, rows)
 
     def predict(self, store: Store, rows: np.ndarray, title: str | None, after_file: Callable[[], None]) -> np.ndarray:
