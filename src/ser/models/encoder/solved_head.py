@@ -2,9 +2,9 @@
 
 Pooled features of a pretrained encoder have a mean many times their deviation; a linear layer under AdamW hardly moves on them. Here each
 label is a normal distribution with its own mean and a covariance that all share (Fisher 1936), drawn towards a multiple of the identity
-because clips are fewer than features (Friedman 1989). That has a closed form, and on Whisper's features it beats penalised logistic
-regression, which it took the place of (docs/pretrained.md). How far to shrink, and how sure the answers may be, is asked of the training
-part alone, by an inner cross-validation over speakers where they are known.
+because clips are fewer than features (Friedman 1989). That has a closed form, and where several of Whisper's layers are pooled it beats
+penalised logistic regression, which it took the place of (docs/pretrained.md). How far to shrink, and how sure the answers may be, is
+asked of the training part alone, by an inner cross-validation over speakers where they are known.
 
 Layers that are to be summed begin with equal say. Asked the same way, one layer could be chosen, and was: inner folds prefer a lower one
 than new voices do (docs/pretrained.md).
@@ -22,10 +22,12 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 INNER_FOLDS = 4
 SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-"""Shares of the identity in the covariance that are tried."""
+"""Shares of the identity in the covariance that are tried; of as many dimensions as there are features, or clips where these are fewer."""
 WITHOUT_INNER_FOLDS = 0.5
 TEMPERATURES = 2.0 ** np.linspace(-3, 2, 21)
-"""What logits may be multiplied by."""
+"""What the evidence, which more features than clips make too sure, may be multiplied by."""
+SMALLEST_VARIANCE = 1e-3
+"""Of a label's clips, beside that of all clips: copies of one clip would be infinitely sure."""
 INPUT_SHARE = 1e-4
 """Of a layer's weight, for what goes into the first layer: it knows nothing of its surroundings yet."""
 SMALLEST_SHARE = 1e-10
@@ -67,12 +69,15 @@ def solve(
     pooled = pooled.astype(np.float64)
     shares = _equal_say(pooled) if sum_layers else None
     standard = _Standard(pooled.reshape(len(pooled), -1) if shares is None else np.einsum("clf,l->cf", pooled, shares))
-    present, places = np.unique(labels, return_inverse=True)
-    shrinkage, temperature = _chosen(standard.rows, places, list(_inner_folds(labels, speakers, seed)), balanced)
-    ((found, offsets),) = _discriminants(standard.rows, places, (shrinkage,), balanced)
+    del pooled
+    present, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    priors = np.full(len(counts), 1 / len(counts)) if balanced else counts / len(places)
+    shrinkage, temperature = _chosen(standard.rows, places, list(_inner_folds(places, speakers, seed)), priors)
+    ((found, offsets),) = _discriminants(standard.rows, places, (shrinkage,))
     weight, bias = np.zeros((n_labels, len(standard.mean))), np.full(n_labels, NEVER)
     weight[present] = temperature * standard.of_features(found - found.mean(0))
-    bias[present] = temperature * (offsets - offsets.mean())
+    offsets = temperature * offsets + np.log(priors)
+    bias[present] = offsets - offsets.mean()
     return Solution(standard.mean, standard.scale, weight, bias, shares, shrinkage)
 
 
@@ -90,7 +95,8 @@ class _Standard:
     def __init__(self, features: np.ndarray):
         self.mean, deviation = features.mean(0), features.std(0)
         self.scale = np.where(deviation > 1e-6, deviation, 1.0)
-        rows, self.directions = (features - self.mean) / self.scale, None
+        rows, self.directions = features - self.mean, None
+        rows /= self.scale
         if rows.shape[1] > len(rows):
             values, vectors = np.linalg.eigh(rows @ rows.T)  # a twentieth of the time of an SVD of the rows
             kept = values > SMALLEST_SHARE * values[-1]
@@ -104,46 +110,59 @@ class _Standard:
         return weight if self.directions is None else weight @ self.directions
 
 
-def _inner_folds(labels: np.ndarray, speakers: Sequence[str] | None, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows to fit, rows to judge); none at all where clips or speakers are too few for it."""
-    rarest = np.unique(labels, return_counts=True)[1].min()
-    if rarest < INNER_FOLDS:
+def _inner_folds(places: np.ndarray, speakers: Sequence[str] | None, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows to fit, rows to judge); none at all where clips or speakers are too few for it. Labels too rare to be split are only fitted."""
+    often = np.bincount(places)[places] >= INNER_FOLDS
+    judged, always = np.flatnonzero(often), np.flatnonzero(~often)
+    if not len(judged):
         return
-    if speakers is not None and len(set(speakers)) >= INNER_FOLDS:
-        folds = StratifiedGroupKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(labels, labels, np.asarray(speakers))
+    groups = None if speakers is None else np.asarray(speakers)[judged]
+    if groups is not None and len(set(groups)) >= INNER_FOLDS:
+        folds = StratifiedGroupKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(judged, places[judged], groups)
     else:
-        folds = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(labels, labels)
-    everything = len(np.unique(labels))
-    yield from ((fit, judge) for fit, judge in folds if len(np.unique(labels[fit])) == everything and len(judge))
+        folds = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(judged, places[judged])
+    everything = len(np.unique(places))
+    for fit, judge in folds:
+        fit, judge = np.sort(np.concatenate([judged[fit], always])), judged[judge]
+        if len(np.unique(places[fit])) == everything and len(judge):
+            yield fit, judge
 
 
-def _chosen(rows: np.ndarray, places: np.ndarray, parts: list, balanced: bool) -> tuple[float, float]:
-    """(shrinkage, temperature): those of the largest likelihood of the judged clips."""
+def _chosen(rows: np.ndarray, places: np.ndarray, parts: list, priors: np.ndarray) -> tuple[float, float]:
+    """(shrinkage, temperature): those of the largest likelihood of the judged clips, whose labels weigh what the priors say."""
     if not parts:
         return WITHOUT_INNER_FOLDS, 1.0
-    truth, logits = np.concatenate([places[judge] for _, judge in parts]), []
+    truth, evidence = np.concatenate([places[judge] for _, judge in parts]), []
     for fit, judge in parts:
-        logits.append([rows[judge] @ weight.T + bias for weight, bias in _discriminants(rows[fit], places[fit], SHRINKAGES, balanced)])
+        evidence.append([rows[judge] @ weight.T + bias for weight, bias in _discriminants(rows[fit], places[fit], SHRINKAGES)])
+    weights = (priors / np.bincount(places))[truth]
     scores = np.array(
         [
-            [log_softmax(factor * np.concatenate(of_parts), axis=1)[np.arange(len(truth)), truth].mean() for factor in TEMPERATURES]
-            for of_parts in zip(*logits, strict=True)
+            [_likelihood(factor * np.concatenate(of_parts) + np.log(priors), truth, weights) for factor in TEMPERATURES]
+            for of_parts in zip(*evidence, strict=True)
         ]
     )
     best, factor = np.unravel_index(scores.argmax(), scores.shape)
     return SHRINKAGES[best], float(TEMPERATURES[factor])
 
 
-def _discriminants(
-    rows: np.ndarray, places: np.ndarray, shrinkages: Sequence[float], balanced: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each shrinkage the weight (labels, columns) and bias (labels,) of linear discriminant analysis; places: 0 to labels - 1."""
-    counts = np.bincount(places)
-    priors = np.full(len(counts), 1 / len(counts)) if balanced else counts / len(places)
-    means = np.stack([rows[places == place].mean(0) for place in range(len(counts))])
-    apart = (rows - means[places]) * np.sqrt(priors / counts)[places, None]
-    covariance, identity = apart.T @ apart, np.eye(rows.shape[1])
-    variance = max(np.trace(covariance) / max(len(covariance), 1), 1e-12)  # it has none where all clips of a label are alike
+def _likelihood(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
+    return np.average(log_softmax(logits, axis=1)[np.arange(len(truth)), truth], weights=weights)
+
+
+def _discriminants(rows: np.ndarray, places: np.ndarray, shrinkages: Sequence[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each shrinkage the weight (labels, columns) and bias (labels,) of the evidence that linear discriminant analysis finds.
+
+    places: labels from 0 on, each with clips. The log likelihood of a label, less what all labels share; its prior is not in it.
+    """
+    means = np.stack([rows[places == place].mean(0) for place in range(places.max() + 1)])
+    apart = rows - means[places]
+    covariance = apart.T @ apart
+    covariance /= len(rows)
+    size = max(len(covariance), 1)  # none where all clips are alike
+    variance = max(np.trace(covariance) / size, SMALLEST_VARIANCE * (rows**2).sum() / len(rows) / size, 1e-12)
     for shrinkage in shrinkages:
-        weight = solve_linear((1 - shrinkage) * covariance + shrinkage * variance * identity, means.T, assume_a="pos").T
-        yield weight, np.log(priors) - (weight * means).sum(1) / 2
+        shrunk = (1 - shrinkage) * covariance
+        shrunk.flat[:: len(shrunk) + 1] += shrinkage * variance
+        weight = solve_linear(shrunk.T, means.T, assume_a="pos", overwrite_a=True).T
+        yield weight, -(weight * means).sum(1) / 2

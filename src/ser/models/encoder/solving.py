@@ -15,7 +15,7 @@ from ser.models.base import FittedModel
 from ser.models.encoder.encoder import EncoderModel
 from ser.models.encoder.frozen_outputs import OutputStore, cached_outputs, outputs_folder
 from ser.models.encoder.solved_head import INNER_FOLDS, Solution, solve
-from ser.runtime.progress import say
+from ser.runtime.progress import busy, say
 
 
 def outputs_of(
@@ -53,7 +53,8 @@ class SolvedEncoder(FittedModel):
         """Solve the head on the training clips; see `FittedModel.fit`."""
         outputs = self._outputs(store, "training clips", after_file)
         self.model.frozen_as = self._folder.name
-        solution = solve_head(self.model, outputs, rows, labels, self.balanced, seed)
+        with busy("solving the head"):
+            solution = solve_head(self.model, outputs, rows, labels, self.balanced, seed)
         self.chosen = {"shrinkage": solution.shrinkage}
         say(f"head solved, shrinkage {solution.shrinkage:g}")
         return self._probabilities(outputs, rows)
