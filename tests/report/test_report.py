@@ -103,6 +103,16 @@ def test_score_too_good_to_be_true_is_called_a_suspected_leak(tmp_path):
     assert run_report(make_run(tmp_path / "honest", skill=1))["warnings"] == []
 
 
+def test_where_one_label_has_nearly_all_clips_a_high_accuracy_is_neither_a_leak_nor_chance():
+    """Fault: 64 clips of one label and 10 of others: 0.92 on new clips was called a leak, all right in training was called chance."""
+    history = pd.DataFrame({"train_accuracy": [1.0]})
+    metrics = {"chance": 0.88, "train_clips": 58, "scores": {"majority": 0.87}}
+    assert suspicions({"accuracy": 0.92, "majority": 0.87}, {0: (metrics, history)}) == []
+    assert any("leak" in line for line in suspicions({"accuracy": 0.99, "majority": 0.87}, {}))
+    stuck = pd.DataFrame({"train_accuracy": [0.89]})
+    assert any("did not converge" in line for line in suspicions({"accuracy": 0.5, "majority": 0.5}, {0: (metrics, stuck)}))
+
+
 def test_train_accuracy_stuck_at_chance_is_called_not_converged(run):
     edit_csv(run / "fold_1" / "history.csv", lambda table: table.assign(train_accuracy=[0.16, 0.18, 0.17]))
     warnings = [line for line in run_report(run)["warnings"] if "converge" in line]
@@ -113,7 +123,7 @@ def test_train_accuracy_stuck_at_chance_is_called_not_converged(run):
 def test_train_accuracy_clearly_above_chance_is_no_alarm():
     history = pd.DataFrame({"train_accuracy": [0.18, 0.35]})
     metrics = {"scores": {"majority": 0.18}, "train_clips": 500}
-    assert suspicions({"accuracy": 0.4}, {0: (metrics, history)}) == []
+    assert suspicions({"accuracy": 0.4, "majority": 0.2}, {0: (metrics, history)}) == []
 
 
 def test_a_balanced_sampler_has_the_chance_of_equal_labels_and_is_not_accused():
@@ -123,7 +133,7 @@ def test_a_balanced_sampler_has_the_chance_of_equal_labels_and_is_not_accused():
     assert chance_in_training(labels, "shuffled") == pytest.approx(0.6)
     for sampler, accused in (("balanced", 0), ("shuffled", 1)):
         fold = metrics | {"chance": chance_in_training(labels, sampler)}
-        assert len(suspicions({"accuracy": 0.4}, {0: (fold, history)})) == accused
+        assert len(suspicions({"accuracy": 0.4, "majority": 0.2}, {0: (fold, history)})) == accused
 
 
 def test_fold_report_shows_scores_and_every_label(run):

@@ -21,11 +21,14 @@ from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 INNER_FOLDS = 4
-SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+SHRINKAGES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05)
 """Shares of the identity in the covariance that are tried; of as many dimensions as there are features, or clips where these are fewer."""
-WITHOUT_INNER_FOLDS = 0.5
-TEMPERATURES = 2.0 ** np.linspace(-3, 2, 21)
-"""What the evidence, which more features than clips make too sure, may be multiplied by."""
+TEMPERATURES = 2.0 ** np.linspace(-5, 0, 21)
+"""What the evidence, which more features than clips make too sure, may be multiplied by. Of equals the first is taken, the least sure."""
+WITHOUT_INNER_FOLDS = 0.5, 0.2
+"""Shrinkage and temperature where nothing can be judged: what inner folds choose where they can."""
+JUDGED = 0.9
+"""Of the clips, at least; fewer say little of all."""
 SMALLEST_VARIANCE = 1e-3
 """Of a label's clips, beside that of all clips: copies of one clip would be infinitely sure."""
 INPUT_SHARE = 1e-4
@@ -111,16 +114,17 @@ class _Standard:
 
 
 def _inner_folds(places: np.ndarray, speakers: Sequence[str] | None, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows to fit, rows to judge); none at all where clips or speakers are too few for it. Labels too rare to be split are only fitted."""
-    often = np.bincount(places)[places] >= INNER_FOLDS
+    """(rows to fit, rows to judge); none at all where clips are too few for it. Labels too rare to be split are only fitted."""
+    groups = None if speakers is None or len(set(speakers)) < 2 else np.asarray(speakers)
+    parts = INNER_FOLDS if groups is None else min(INNER_FOLDS, len(set(groups)))
+    often = np.bincount(places)[places] >= parts
     judged, always = np.flatnonzero(often), np.flatnonzero(~often)
-    if not len(judged):
+    if len(judged) < JUDGED * len(places):
         return
-    groups = None if speakers is None else np.asarray(speakers)[judged]
-    if groups is not None and len(set(groups)) >= INNER_FOLDS:
-        folds = StratifiedGroupKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(judged, places[judged], groups)
+    if groups is not None:
+        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed).split(judged, places[judged], groups[judged])
     else:
-        folds = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(judged, places[judged])
+        folds = StratifiedKFold(parts, shuffle=True, random_state=seed).split(judged, places[judged])
     everything = len(np.unique(places))
     for fit, judge in folds:
         fit, judge = np.sort(np.concatenate([judged[fit], always])), judged[judge]
@@ -131,7 +135,7 @@ def _inner_folds(places: np.ndarray, speakers: Sequence[str] | None, seed: int) 
 def _chosen(rows: np.ndarray, places: np.ndarray, parts: list, priors: np.ndarray) -> tuple[float, float]:
     """(shrinkage, temperature): those of the largest likelihood of the judged clips, whose labels weigh what the priors say."""
     if not parts:
-        return WITHOUT_INNER_FOLDS, 1.0
+        return WITHOUT_INNER_FOLDS
     truth, evidence = np.concatenate([places[judge] for _, judge in parts]), []
     for fit, judge in parts:
         evidence.append([rows[judge] @ weight.T + bias for weight, bias in _discriminants(rows[fit], places[fit], SHRINKAGES)])

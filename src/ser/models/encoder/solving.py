@@ -14,7 +14,7 @@ from ser.data.inputs import Store
 from ser.models.base import FittedModel
 from ser.models.encoder.encoder import EncoderModel
 from ser.models.encoder.frozen_outputs import OutputStore, cached_outputs, outputs_folder
-from ser.models.encoder.solved_head import INNER_FOLDS, Solution, solve
+from ser.models.encoder.solved_head import Solution, solve
 from ser.runtime.progress import busy, say
 
 
@@ -35,7 +35,7 @@ def outputs_of(
 def solve_head(model: EncoderModel, outputs: OutputStore, rows: np.ndarray, labels: np.ndarray, balanced: bool, seed: int) -> Solution:
     """Give the model the head that fits the clips of these rows; labels are theirs alone."""
     sum_layers = model.head.every_layer and not model.head.deviation
-    groups = outputs.groups(rows, INNER_FOLDS)
+    groups = outputs.groups(rows, least=2)
     solution = solve(outputs.rows(rows), labels, len(model.label_names), groups, sum_layers, balanced, seed)
     model.head.set_to(solution)
     return solution
