@@ -114,9 +114,9 @@ def test_one_clip_of_a_label_stops_nobody_from_choosing():
     assert np.isfinite(logits_of(with_it, pooled[:, 0])).all()
 
 
-@pytest.mark.parametrize("clips, speakers", [(12, None), (21, 2)])
+@pytest.mark.parametrize("clips, speakers", [(6, None), (12, None), (21, 2)])
 def test_a_handful_of_clips_gives_no_certainty(clips, speakers):
-    """Fault: 16 clips had a log loss of 3.8 on new ones, and two voices, of which three labels could be judged, one of 17."""
+    """Fault: one clip a label had a log loss of 21 on new ones, 16 clips 3.8, and two voices, of which three labels could be judged, 17."""
     rng, truth = np.random.default_rng(8), np.sort(np.arange(clips + 600) % 6)
     pooled = rng.normal(size=(clips + 600, 1, 300)) + 0.15 * rng.normal(size=(6, 1, 300))[truth]
     heard = np.linspace(0, clips + 599, clips).astype(int)
@@ -159,7 +159,7 @@ def test_copies_of_one_clip_a_label_are_told_apart_with_finite_certainty():
     pooled = np.random.default_rng(7).normal(size=(3, 1, 30))[truth]
     logits = logits_of(solve(pooled, truth, 3, None, False, False, seed=0), pooled[:, 0])
     assert (logits.argmax(1) == truth).all()
-    assert np.abs(logits).max() < 1e6
+    assert np.abs(logits).max() < 1e3
 
 
 @pytest.mark.parametrize("sum_layers", [False, True])

@@ -29,8 +29,6 @@ WITHOUT_INNER_FOLDS = 0.5, 0.2
 """Shrinkage and temperature where nothing can be judged: what inner folds choose where they can."""
 JUDGED = 0.9
 """Of the clips, at least; fewer say little of all."""
-SMALLEST_VARIANCE = 1e-3
-"""Of a label's clips, beside that of all clips: copies of one clip would be infinitely sure."""
 INPUT_SHARE = 1e-4
 """Of a layer's weight, for what goes into the first layer: it knows nothing of its surroundings yet."""
 SMALLEST_SHARE = 1e-10
@@ -164,7 +162,8 @@ def _discriminants(rows: np.ndarray, places: np.ndarray, shrinkages: Sequence[fl
     covariance = apart.T @ apart
     covariance /= len(rows)
     size = max(len(covariance), 1)  # none where all clips are alike
-    variance = max(np.trace(covariance) / size, SMALLEST_VARIANCE * (rows**2).sum() / len(rows) / size, 1e-12)
+    least = len(means) / len(rows) * (rows**2).sum() / len(rows)  # a label's one clip, or its copies, say nothing of what varies in it
+    variance = max(np.trace(covariance), least, 1e-12) / size
     for shrinkage in shrinkages:
         shrunk = (1 - shrinkage) * covariance
         shrunk.flat[:: len(shrunk) + 1] += shrinkage * variance
