@@ -18,7 +18,7 @@ def chance_in_training(labels: np.ndarray, sampler: str) -> float:
     return float(1 / np.count_nonzero(counts) if sampler == "balanced" else counts.max() / len(labels))
 
 
-def halfway(chance: float) -> float:
+def _halfway(chance: float) -> float:
     """Between chance and all right: where one label has nearly all clips, 0.9 is nothing much, and three standard errors are beyond 1."""
     return (1 + chance) / 2
 
@@ -32,7 +32,7 @@ def suspicions(scores: Mapping[str, float], folds: Mapping[int, tuple[Mapping, p
         lost = scores["auc_low"] <= 0.5
         return [f"AUC {scores['auc']:.3f} is within chance (0.5): the model has learnt nothing that carries over."] if lost else []
     found = []
-    if scores["accuracy"] > max(TOO_GOOD, halfway(scores["majority"])):
+    if scores["accuracy"] > max(TOO_GOOD, _halfway(scores["majority"])):
         found.append(
             f"accuracy {scores['accuracy']:.3f} is over {TOO_GOOD}: suspect a leak. On acted speech by voices that aren't in the training "
             "part, large models reach about 0.80 from audio alone (words that give the emotion away, speakers that are known or found, "
@@ -41,7 +41,7 @@ def suspicions(scores: Mapping[str, float], folds: Mapping[int, tuple[Mapping, p
     for number, (metrics, history) in folds.items():
         chance = metrics.get("chance", metrics["scores"]["majority"])
         # Three standard errors above chance: what guessing can reach by luck.
-        lucky = min(chance + 3 * np.sqrt(chance * (1 - chance) / max(metrics["train_clips"], 1)), halfway(chance))
+        lucky = min(chance + 3 * np.sqrt(chance * (1 - chance) / max(metrics["train_clips"], 1)), _halfway(chance))
         best = history["train_accuracy"].max()
         if best <= lucky:
             found.append(
