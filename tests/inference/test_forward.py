@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from checkpoints import LABELS, make_checkpoint, make_classifier, waves
 from ser import predict
@@ -119,3 +120,31 @@ def test_on_a_cpu_a_large_encoder_hears_few_clips_at_a_time(tmp_path, data, hear
     store = open_store("audio", table, DataConfig(root=str(data), cache=str(tmp_path / "cache")))
     predict_probabilities(model, store, np.arange(8), 8, make_accelerator("fp32"))
     assert heard == [at_a_time] * (8 // at_a_time)
+
+
+CASTS = {torch.ops.aten.to.dtype, torch.ops.aten._to_copy.default}  # what a cast is in inference mode, and outside it
+
+
+class CountCasts(TorchDispatchMode):
+    """Counts how often each of these weights is copied into another type."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.counts = {id(weight): 0 for weight in weights}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in CASTS and id(args[0]) in self.counts:
+            self.counts[id(args[0])] += 1
+        return function(*args, **kwargs or {})
+
+
+def test_bf16_casts_each_weight_once_for_all_batches_and_changes_no_answer(tmp_path):
+    model = load_model(make_classifier(tmp_path / "bf16", "wav2vec2-layer", LABELS))
+    store = Store.of_samples([(wave * 32767).astype(np.int16) for wave in waves(0.5, 0.9, 1.4)])
+    rows, accelerator = np.arange(3), make_accelerator("bf16")
+    weights = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim == 2]
+    with CountCasts(weights) as casts:
+        together = predict_probabilities(model, store, rows, 1, accelerator)
+    assert set(casts.counts.values()) == {1}
+    alone = [predict_probabilities(model, store, rows[row : row + 1], 1, accelerator) for row in rows]
+    np.testing.assert_array_equal(together, np.concatenate(alone))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -63,7 +63,8 @@ def predict_probabilities(
         bar.update(len(batch_rows))
         after_batch()
 
-    with torch.inference_mode(), ProgressBar(total=len(rows), what=title, hidden=title is None) as bar:
+    bar = ProgressBar(total=len(rows), what=title, hidden=title is None)
+    with torch.no_grad(), _weights_cast_once(accelerator.device), bar:
         size = min(batch_size, cpu_batch(model)) if accelerator.device.type == "cpu" else batch_size
         batches = prediction_batches(store.frames, unheard, size, model.exact_length)
         for batch_rows, batch in load_batches(PreparedClips(store, model.frontend), batches, workers):
@@ -94,6 +95,15 @@ def cpu_batch(model: Model) -> float:
         return math.inf
     size = sum(parameter.numel() for parameter in model.parameters())
     return 1 if size > 50_000_000 else 4 if size > 1_000_000 else math.inf
+
+
+def _weights_cast_once(device: torch.device) -> AbstractContextManager:
+    """Within it, what autocast makes of a weight is kept from batch to batch; it forgets when its outermost block ends.
+
+    Without it the casts take an eighth of the time of wav2vec2-base in bf16 on a CPU, where clips go one by one. Torch's inference mode
+    keeps no casts.
+    """
+    return torch.autocast(device.type, enabled=False)  # what is prepared between the batches stays in float32
 
 
 def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
