@@ -43,11 +43,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", type=str, help="CSV or JSON to write; without it the first rows are shown. Without PATHs a folder.")
     add_list(parser, "--predict.views", "Views whose predictions are averaged with the clip's own: speed:F, gain:DB, shift:SHARE, crops:N.")
     parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
-    parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
+    parser.add_argument(
+        "--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16; of the last two it is told what they change."
+    )
     parser.add_argument("paths", type=str, nargs="*", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
     # Not at the top: --help and a wrong word answer before torch is imported.
     from ser.data.views import read_views
+    from ser.inference.beside_float32 import beside_float32
     from ser.inference.opening import model_folders
     from ser.inference.prediction import predict_table
     from ser.models.registry import load_model
@@ -56,7 +59,9 @@ def main(argv: list[str]) -> None:
     if not arguments.paths:
         return _predict_run(arguments, views, config.data if "data.root" in dict(key_words(argv)) else None)
     output = output_file(arguments.output, ".csv", ".json") if arguments.output else None
-    takes = load_model(model_folders(arguments.model)[0]).takes
+    first = load_model(model_folders(arguments.model)[0])
+    takes, compares_clips = first.takes, first.compares_clips
+    del first  # predict_table holds one model in memory at a time
     clips = clips_to_predict(arguments.paths, config.data, takes)
     table, store = predict_table(
         arguments.model, clips, config.data, arguments.batch_size, arguments.precision, views=views, multi_label=True
@@ -70,6 +75,8 @@ def main(argv: list[str]) -> None:
     _show(table, store)
     if output:
         _write(table, output)
+    if arguments.precision in ("bf16", "fp16") and unusable < len(table) and not compares_clips:
+        print(beside_float32(arguments.model, clips, table, config.data, views))
     print(
         f"predicted {len(table) - unusable} of {len(table)} {'files' if takes == 'audio' else 'rows'}" + (f" → {output}" if output else "")
     )

@@ -1,0 +1,28 @@
+"""What a precision of fewer digits changes in a prediction, seen on some of its clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser.config import DataConfig
+from ser.data.tables import Table
+from ser.data.views import View
+from ser.inference.prediction import predict_table
+
+CHECKED = 16
+"""Clips that are predicted once more, spread over all: a few seconds, and enough to see a network that bf16 harms."""
+
+
+def beside_float32(model: str | Path, clips: Table, predicted: pd.DataFrame, data: DataConfig, views: Sequence[View] = ()) -> str:
+    """One line: by how much the probabilities in `predicted` (a row a clip, one of them usable) are off, and how many labels are others."""
+    usable = np.flatnonzero(predicted["label"].notna())
+    rows = usable[np.unique(np.linspace(0, len(usable) - 1, CHECKED).round().astype(int))]
+    exact, _ = predict_table(model, clips.take(rows), data, 1, "fp32", views=views, multi_label=True)  # one by one: needs least memory
+    given, names = predicted.iloc[rows], [name for name in predicted if name.startswith("p_")]
+    off = np.abs(given[names].to_numpy() - exact[names].to_numpy()).max()
+    other = int((given["label"].to_numpy() != exact["label"].to_numpy()).sum())
+    return f"beside float32, on {len(rows)} of the clips: probabilities at most {off:.1e} off, {other} other label{'s' * (other != 1)}"
