@@ -1,7 +1,8 @@
 """Files to probabilities: pipeline("audio-classification") on decoded arrays, one by one as it comes and in batches, and ser.predict.
 
 Every round decodes all files anew. The answers are compared: a batch of the pipeline is padded, which changes what a network with a
-group-norm feature encoder answers; one by one is the truth both are held against.
+group-norm feature encoder answers; one by one is the truth both are held against. The limit that is known is the machine's rate of
+products: the share that a whole prediction reaches, decoding and all, is told.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from transformers import pipeline
 
 from benchmarks.clips import LABELS, RATE, make_checkpoint, make_folder, on_gpu, wait
+from benchmarks.limits import operations, product_rate
 from benchmarks.measuring import Case, Options, in_turn, quietly
 from ser.config import DataConfig
 from ser.inference.prediction import predict_files
@@ -64,4 +66,9 @@ def compare(size: str, folder: Path, count: int, batch: int, options: Options) -
         for way, answer in answers.items()
         if answer is not truth
     }
+    work = operations(lambda: by_ser("ser.predict, float32", "fp32"))
+    for way, precision in {"ser.predict, float32": torch.float32, "ser.predict, bf16": torch.bfloat16}.items():
+        if way in seconds:
+            rate, limit = work / min(seconds[way]), product_rate(precision)
+            notes[f"{way}: of the rate of one linear layer"] = f"{rate / limit:.0%} ({rate / 1e9:,.0f} of {limit / 1e9:,.0f} GFLOP/s)"
     return Case(f"files to probabilities, {size}", seconds, count, "clips", notes)
