@@ -1,6 +1,6 @@
 """What this repository's ways cost beside the ordinary ones, each in turn with the other, round after round.
 
-    python -m benchmarks                                          every part, some of an hour on two idle cores
+    python -m benchmarks                                          every part: an hour and more on two idle cores, half of it `training`
     python -m benchmarks training prediction --rounds 3           two of them
     python -m benchmarks training --sizes base large --clips 2000     on a GPU
     python -m benchmarks --quick                                  the smallest work there is: shows that all of it runs
@@ -69,7 +69,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parts = "\n".join(f"  {name:14}{text}" for name, text in PARTS.items())
     parser = argparse.ArgumentParser("benchmarks", description=f"{__doc__}\nparts:\n{parts}", formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="which parts; all without a name")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="default 5; of `training` with wav2vec2-base each takes about six minutes on two cores"
+    )
     parser.add_argument("--clips", type=int, help="how many clips; else each part's own choice, more on a GPU")
     parser.add_argument(
         "--sizes", nargs="+", choices=("tiny", "base", "large", "whisper"), help="networks; default tiny base, on a GPU base large"
@@ -77,11 +79,12 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="clips in a batch; default 8, on a GPU 16")
     parser.add_argument("--workers", type=int, help="loader workers of both sides; default 0, on a GPU 4")
     parser.add_argument("--quick", action="store_true", help="one round of the smallest work; no figure of it means anything")
-    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks.json"))
+    parser.add_argument("--output", type=Path, help="JSON; default outputs/benchmarks.json, with --quick outputs/benchmarks_quick.json")
     parser.add_argument("--parts_file", help=argparse.SUPPRESS)
     given = parser.parse_args(words)
     if wrong := [part for part in given.parts if part not in PARTS]:
         parser.error(f"given {', '.join(wrong)}; allowed are {', '.join(PARTS)}")
+    given.output = given.output or Path(f"outputs/benchmarks{'_quick' * given.quick}.json")
     if given.rounds < 1:
         parser.error(f"--rounds: given {given.rounds}; allowed is 1 or more")
     return given

@@ -24,7 +24,7 @@ from ser.runtime.device import make_accelerator
 
 
 def cases(options: Options) -> Iterator[Case]:
-    count, batch = options.clips or (256 if on_gpu() else 8 if options.quick else 24), options.batch or (16 if on_gpu() else 8)
+    count, batch = options.clips or (8 if options.quick else 256 if on_gpu() else 24), options.batch or (16 if on_gpu() else 8)
     sizes = options.sizes or (["tiny"] if options.quick else ["base"])
     for size in (size for size in sizes if size in SIZES):
         yield compare(size, count, batch, options.rounds)

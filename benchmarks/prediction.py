@@ -26,7 +26,7 @@ from ser.runtime.device import cpu_has_bf16
 
 
 def cases(options: Options) -> Iterator[Case]:
-    count = options.clips or (2000 if on_gpu() else 8 if options.quick else 64)
+    count = options.clips or (8 if options.quick else 2000 if on_gpu() else 64)
     batch = options.batch or (16 if on_gpu() else 8)
     for size in options.sizes or (["tiny"] if options.quick else ["base", "large"] if on_gpu() else ["tiny", "base"]):
         with tempfile.TemporaryDirectory() as folder, quietly():

@@ -35,7 +35,7 @@ from ser.train.training import train
 
 def cases(options: Options) -> Iterator[Case]:
     gpu = on_gpu()
-    count = max(8, options.clips or (2000 if gpu else 8 if options.quick else 96))  # every label in both folds
+    count = max(8, options.clips or (8 if options.quick else 2000 if gpu else 96))  # every label in both folds
     batch, workers = options.batch or (16 if gpu else 8), (4 if gpu else 0) if options.workers is None else options.workers
     for size in options.sizes or (["tiny"] if options.quick else ["base", "large"] if gpu else ["tiny", "base"]):
         with tempfile.TemporaryDirectory() as folder:

@@ -44,7 +44,10 @@ def main(argv: list[str]) -> None:
     add_list(parser, "--predict.views", "Views whose predictions are averaged with the clip's own: speed:F, gain:DB, shift:SHARE, crops:N.")
     parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
     parser.add_argument(
-        "--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16; of the last two it is told what they change."
+        "--precision",
+        type=str,
+        default="auto",
+        help="auto (bf16 on a GPU, else fp32), fp32, bf16 or fp16; a network in the last two is compared with fp32.",
     )
     parser.add_argument("paths", type=str, nargs="*", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
@@ -60,7 +63,7 @@ def main(argv: list[str]) -> None:
         return _predict_run(arguments, views, config.data if "data.root" in dict(key_words(argv)) else None)
     output = output_file(arguments.output, ".csv", ".json") if arguments.output else None
     first = load_model(model_folders(arguments.model)[0])
-    takes, compares_clips = first.takes, first.compares_clips
+    takes, heeds_precision = first.takes, first.by_epochs and not (first.uses_voices or arguments.model.endswith(".onnx"))
     del first  # predict_table holds one model in memory at a time
     clips = clips_to_predict(arguments.paths, config.data, takes)
     table, store = predict_table(
@@ -75,7 +78,7 @@ def main(argv: list[str]) -> None:
     _show(table, store)
     if output:
         _write(table, output)
-    if arguments.precision in ("bf16", "fp16") and unusable < len(table) and not compares_clips:
+    if arguments.precision in ("bf16", "fp16") and unusable < len(table) and heeds_precision:
         print(beside_float32(arguments.model, clips, table, config.data, views))
     print(
         f"predicted {len(table) - unusable} of {len(table)} {'files' if takes == 'audio' else 'rows'}" + (f" → {output}" if output else "")

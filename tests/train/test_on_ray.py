@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -37,6 +38,12 @@ def test_an_address_where_nobody_answers_is_told_at_once(monkeypatch):
 def test_a_folder_that_a_machine_does_not_see_is_told(tmp_path):
     with pytest.raises(UserError, match=r"nowhere isn't on every machine"):
         on_ray.train_there("", 0, str(tmp_path / "nowhere"), "outputs", "", "0", True)
+
+
+@pytest.mark.parametrize("head", [{}, {"CPU": 0}])
+def test_a_head_without_processors_takes_none_from_the_folds(head):
+    nodes = [{"Alive": True, "Resources": has} for has in (head, {"CPU": 32.0}, {"CPU": 32.0})]
+    assert on_ray._needs(SimpleNamespace(nodes=lambda: nodes), 4) == ({"num_cpus": 16}, 16)
 
 
 @pytest.fixture

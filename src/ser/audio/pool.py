@@ -31,8 +31,10 @@ AHEAD = 64  # clips decoded but not yet asked for
 
 
 def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use: by its affinity, and by its container's quota."""
+    from joblib import cpu_count  # not at the top: it takes longer than what light commands do with it
+
+    return cpu_count()
 
 
 def decode_all(

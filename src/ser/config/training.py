@@ -110,7 +110,7 @@ class RunConfig:
     start_over: bool = False
     """Throw away what the output folder holds instead of refusing when config or data changed."""
     price_per_hour: NonNegativeFloat | None = None
-    """What the machine costs an hour, in any currency: report.html then tells what the run cost."""
+    """What the machine costs an hour, in any currency: report.html then tells what training and validation cost, added over the folds."""
     on_out_of_memory: Literal["stop", "halve"] = "stop"
     """When the GPU's memory is full: stop with the batch that did it, or halve the batch and double the accumulation."""
 

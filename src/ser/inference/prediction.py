@@ -214,6 +214,11 @@ def mean_probabilities(
         found = predict_views(network, store, rows, views, batch_size, accelerator, workers, title)
         total, plain = (before + own for before, own in zip((total, plain), found, strict=True))
         count += 1
+    if broken := int((~np.isfinite(total)).any(axis=1).sum()):
+        raise UserError(
+            f"{model} answers {broken} of {len(total)} {'clips' if store.clips is not None else 'texts'} with no number (NaN) in precision "
+            f"{precision}: an overflow; give --precision fp32, and train again where that is no better."
+        )
     thresholds, temperature = read_thresholds(model, network.label_names) if network.multi_label else None, read_temperature(model)
     probabilities, as_they_are = (scaled(part / count, temperature) for part in (total, plain))
     return Predicted(probabilities, as_they_are, network.label_names, thresholds, store)

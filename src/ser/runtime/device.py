@@ -18,18 +18,22 @@ LAUNCHER = re.compile(
     r"|ACCELERATE_USE_(?!CPU)\w+"
 )
 """What torchrun, accelerate and MPI leave in the environment: it would make accelerate wait for processes that never come."""
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS")
 
 
 def make_accelerator(precision: str) -> Accelerator:
     """Device and precision. auto is bf16 on a GPU that has it, else float32."""
     work_alone()
+    if precision not in PRECISIONS:
+        raise UserError(f"precision: given {precision}; allowed: {', '.join(PRECISIONS)}.")
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     if precision == "fp16" and not torch.cuda.is_available():
-        raise UserError("train.precision fp16 needs a GPU; allowed on this machine: auto, fp32, bf16.")
-    # Accelerate keeps one state per process and refuses another precision (two runs in one notebook).
-    AcceleratorState._reset_state()
+        raise UserError("precision fp16 needs a GPU; allowed on this machine: auto, fp32, bf16.")
+    # Accelerate keeps one state per process and refuses another precision (two runs in one notebook). A new one, as the accelerators
+    # that were made before keep theirs: with an emptied one they would go on in fp16.
+    AcceleratorState._shared_state = {}
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
 
 

@@ -98,7 +98,7 @@ def train_there(config: str, fold: int | None, folder: str, run_folder: str, tol
         try:
             for line in process.stdout:
                 words.append(line)
-                if line.startswith(("fold ", "full fit")):  # the rest is what all processes say alike
+                if line.startswith(("fold ", "full fit", "the one model")):  # the rest is what all processes say alike
                     print(f"{told_as}{line.rstrip()}", flush=True)
         finally:
             process.terminate()
@@ -139,12 +139,13 @@ def _joined() -> ModuleType:
 def _needs(ray: ModuleType, folds: int) -> tuple[dict[str, int], int]:
     """What of a machine a fold takes, as Ray counts it, and its threads."""
     machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
+    machines = [machine for machine in machines if machine.get("CPU")]  # a head is often started without any, to run nothing
     gpus = sum(machine.get("GPU", 0) for machine in machines)
     if gpus:
         threads = min(max(1, int(machine.get("CPU", 1) // machine["GPU"])) for machine in machines if machine.get("GPU"))
         return {"num_cpus": threads, "num_gpus": 1}, threads
     share = sum(machine.get("CPU", 0) for machine in machines) // folds
-    threads = int(max(1, min(share, *(machine.get("CPU", 0) for machine in machines))))
+    threads = int(max(1, min([share, *(machine["CPU"] for machine in machines)])))
     return {"num_cpus": threads}, threads
 
 

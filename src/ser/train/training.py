@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from ser.audio.pool import processors
 from ser.config import Config
 from ser.config.data import ALWAYS_TRAINED
 from ser.config.experiment import check_multi_label
@@ -49,8 +50,9 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
             "this processor computes in bf16: --train.precision bf16 trains a network like this 1.6 times as fast (measured: Whisper "
             "base), with answers a little off float32's"
         )
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    threads = config.train.threads or processors()
+    if config.train.threads or threads < torch.get_num_threads():  # torch itself knows nothing of a container's quota
+        torch.set_num_threads(threads)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     with Stopper(config.run.time_budget) as stopper:
         if config.run.seeds:
