@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from broken import VICTIMS, broken_bytes, examples
 from ser.audio import SAMPLE_RATE, STATUSES, UNUSABLE, decode, decode_all, pool, to_float
-from ser.audio.pool import Decoders, Worker, processors
+from ser.audio.pool import Decoders, Worker
+from ser.runtime.processors import processors
 from sounds import KINDS, STEREO, cut, tone, write_ffmpeg, write_soundfile, write_wav
 
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from checkpoints import make_classifier
-from ser.audio.pool import processors
 from ser.korean import create_inference_engine
+from ser.runtime.processors import processors
 from sounds import tone, write_wav
 
 pytest.importorskip("fastapi")

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from ser.audio.pool import processors
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
+from ser.runtime.processors import processors
 
 
 def test_an_accelerator_keeps_its_precision_when_another_is_made():
@@ -32,6 +32,6 @@ def test_a_precision_that_there_is_not_is_named_with_those_that_there_are(wrong)
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
 def test_processors_are_those_of_the_affinity():
     core = min(os.sched_getaffinity(0))
-    one = f"import os; os.sched_setaffinity(0, {{{core}}}); from ser.audio.pool import processors; print(processors())"
+    one = f"import os; os.sched_setaffinity(0, {{{core}}}); from ser.runtime.processors import processors; print(processors())"
     assert subprocess.run([sys.executable, "-c", one], capture_output=True, text=True, check=True).stdout.strip() == "1"
     assert 1 <= processors() <= len(os.sched_getaffinity(0))

@@ -23,18 +23,12 @@ import numpy as np
 import ser
 from ser.audio.status import Clip
 from ser.audio.worker import READY
+from ser.runtime.processors import processors
 
 SECONDS_PER_FILE = 60  # a clip takes milliseconds
 FILES_PER_WORKER = 32  # a process starts in a fraction of a second, which is about as many short clips
 MOST_WORKERS = 32
 AHEAD = 64  # clips decoded but not yet asked for
-
-
-def processors() -> int:
-    """How many this process may use: by its affinity, and by its container's quota."""
-    from joblib import cpu_count  # not at the top: it takes longer than what light commands do with it
-
-    return cpu_count()
 
 
 def decode_all(

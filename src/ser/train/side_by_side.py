@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 
 import ser
-from ser.audio.pool import processors
 from ser.config import Config
 from ser.config.parsing import load_config, save_config
 from ser.report.fold_report import fold_report
 from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError, run_command
+from ser.runtime.processors import processors
 from ser.runtime.progress import say
 from ser.train.experiment import Experiment, open_experiment
 from ser.train.fold import train_part

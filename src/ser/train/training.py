@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from ser.audio.pool import processors
 from ser.config import Config
 from ser.config.data import ALWAYS_TRAINED
 from ser.config.experiment import check_multi_label
@@ -20,6 +19,7 @@ from ser.report.run_report import run_report
 from ser.report.seeds_report import seeds_report
 from ser.runtime.device import cpu_has_bf16
 from ser.runtime.files import read_json
+from ser.runtime.processors import processors
 from ser.runtime.progress import busy, say
 from ser.scoring.metrics import describe
 from ser.scoring.spread import describe_spread
