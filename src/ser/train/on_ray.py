@@ -138,13 +138,13 @@ def _joined() -> ModuleType:
 
 def _needs(ray: ModuleType, folds: int) -> tuple[dict[str, int], int]:
     """What of a machine a fold takes, as Ray counts it, and its threads."""
-    machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
-    machines = [machine for machine in machines if machine.get("CPU")]  # a head is often started without any, to run nothing
+    # A head is often started without a processor, to run nothing.
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     gpus = sum(machine.get("GPU", 0) for machine in machines)
     if gpus:
-        threads = min(max(1, int(machine.get("CPU", 1) // machine["GPU"])) for machine in machines if machine.get("GPU"))
+        threads = min(max(1, int(machine["CPU"] // machine["GPU"])) for machine in machines if machine.get("GPU"))
         return {"num_cpus": threads, "num_gpus": 1}, threads
-    share = sum(machine.get("CPU", 0) for machine in machines) // folds
+    share = sum(machine["CPU"] for machine in machines) // folds
     threads = int(max(1, min([share, *(machine["CPU"] for machine in machines)])))
     return {"num_cpus": threads}, threads
 
