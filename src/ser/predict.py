@@ -63,7 +63,10 @@ def main(argv: list[str]) -> None:
         return _predict_run(arguments, views, config.data if "data.root" in dict(key_words(argv)) else None)
     output = output_file(arguments.output, ".csv", ".json") if arguments.output else None
     first = load_model(model_folders(arguments.model)[0])
-    takes, heeds_precision = first.takes, first.by_epochs and not (first.uses_voices or arguments.model.endswith(".onnx"))
+    takes = first.takes
+    # Precision is nothing to a model fitted at once and to an ONNX file; what a model makes of a voice depends on all its clips.
+    heeds_precision = first.by_epochs and not arguments.model.endswith(".onnx")
+    compared = arguments.precision in ("bf16", "fp16") and heeds_precision and not first.uses_voices
     del first  # predict_table holds one model in memory at a time
     clips = clips_to_predict(arguments.paths, config.data, takes)
     table, store = predict_table(
@@ -78,7 +81,7 @@ def main(argv: list[str]) -> None:
     _show(table, store)
     if output:
         _write(table, output)
-    if arguments.precision in ("bf16", "fp16") and unusable < len(table) and heeds_precision:
+    if compared and unusable < len(table):
         print(beside_float32(arguments.model, clips, table, config.data, views))
     print(
         f"predicted {len(table) - unusable} of {len(table)} {'files' if takes == 'audio' else 'rows'}" + (f" → {output}" if output else "")
