@@ -1,6 +1,6 @@
 """What this repository's ways cost beside the ordinary ones, each in turn with the other, round after round.
 
-    python -m benchmarks                                          every part: an hour and more on two idle cores, half of it `training`
+    python -m benchmarks                                          every part: more than an hour on two idle cores
     python -m benchmarks training prediction --rounds 3           two of them
     python -m benchmarks training --sizes base large --clips 2000     on a GPU
     python -m benchmarks --quick                                  the smallest work there is: shows that all of it runs
@@ -70,7 +70,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("benchmarks", description=f"{__doc__}\nparts:\n{parts}", formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="which parts; all without a name")
     parser.add_argument(
-        "--rounds", type=int, default=5, help="default 5; of `training` with wav2vec2-base each takes about six minutes on two cores"
+        "--rounds", type=int, default=5, help="default 5; of `training` with wav2vec2-base and 64 clips each took six minutes on two cores"
     )
     parser.add_argument("--clips", type=int, help="how many clips; else each part's own choice, more on a GPU")
     parser.add_argument(
