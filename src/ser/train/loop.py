@@ -35,6 +35,7 @@ from ser.train.loading import GroupLoader, ended_workers_are_told
 from ser.train.memory import MemoryErrors, no_second_try
 from ser.train.objective import Objective
 from ser.train.optimizer import build_optimizer, rate_factor, set_rates, warmup_steps
+from ser.train.quick_dropout import quick_dropout
 from ser.train.signals import Stopper
 from ser.train.state import FoldData, Progress, StepNumbers
 
@@ -119,8 +120,9 @@ class Trainer:
         self.prepared_optimizer.zero_grad()
         self.loader.waited = 0.0
         for place, rows, batch in self.loader.batches(group):
-            loss, hits = self._forward(rows, batch, seed_of(self.data.seed, "batch", progress.epoch, progress.step, place))
-            self.accelerator.backward(loss / len(group))
+            with quick_dropout(self.accelerator.device):
+                loss, hits = self._forward(rows, batch, seed_of(self.data.seed, "batch", progress.epoch, progress.step, place))
+                self.accelerator.backward(loss / len(group))
             numbers.add(loss, hits)
         self.team.sum_gradients(self.model)
         numbers.sum_up(self.team, self.accelerator.device)

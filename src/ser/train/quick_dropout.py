@@ -1,0 +1,73 @@
+"""Dropout on a CPU from sixteen random bits a value: the same maths as torch's, whose own is slow where the processor isn't Intel's.
+
+Measured on an AMD EPYC: 7 ns a value by torch, 2 by this, in training wav2vec2-base 1.1 times the speed in float32 and 1.24 in bf16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+STEPS = 2**16
+"""A probability is rounded to one of so many: 0.1 to 0.10001."""
+
+
+def dropout(values: torch.Tensor, p: float) -> torch.Tensor:
+    """The values, each zero with probability p, the others scaled so that the mean stays. One draw of torch's generator seeds all."""
+    dropped = round(p * STEPS)
+    if not 0 < dropped < STEPS or not values.numel():
+        return values * float(dropped == 0)
+    draw = np.random.SFC64(int(torch.randint(2**62, ())))
+    bits = torch.from_numpy(draw.random_raw(-(-values.numel() // 4)).view(np.int16)[: values.numel()])  # four values a draw
+    kept = bits.view(values.shape) >= dropped - STEPS // 2
+    return values * kept.to(values.dtype).mul_(STEPS / (STEPS - dropped))
+
+
+@contextmanager
+def quick_dropout(device: torch.device) -> Iterator[None]:
+    """Within it `F.dropout` and the dropout of `F.scaled_dot_product_attention` are this module's, where the device is a CPU.
+
+    To be held around backward as well: gradient checkpointing goes forward there again. It is for all threads of the process; one that
+    predicts drops nothing.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    torchs = F.dropout, F.scaled_dot_product_attention
+    F.dropout, F.scaled_dot_product_attention = _dropout, partial(_attention, torchs[1])
+    try:
+        yield
+    finally:
+        F.dropout, F.scaled_dot_product_attention = torchs
+
+
+def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+    """With `F.dropout`'s own arguments."""
+    return dropout(input, p) if training else input
+
+
+def _attention(
+    torchs: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    """`F.scaled_dot_product_attention`: with dropout as torch documents it, its weights written down, which torch does there as well."""
+    if not dropout_p or is_causal or enable_gqa:
+        return torchs(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return dropout(scores.softmax(-1).to(value.dtype), dropout_p) @ value
