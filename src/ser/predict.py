@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
 
 from ser.config import DataConfig, add_list, build_parser, key_words, output_file, output_folder, parse
 from ser.data.csv_input import shown
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--model", type=str, required=True, help="Run folder (outputs/X), fold folder, or model folder.")
     parser.add_argument("--output", type=str, help="CSV or JSON to write; without it the first rows are shown. Without PATHs a folder.")
     add_list(parser, "--predict.views", "Views whose predictions are averaged with the clip's own: speed:F, gain:DB, shift:SHARE, crops:N.")
-    parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
+    parser.add_argument("--batch_size", type=PositiveInt, default=16, help="Clips in one forward pass.")
     parser.add_argument(
         "--precision",
         type=str,

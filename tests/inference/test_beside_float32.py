@@ -55,6 +55,11 @@ def test_clips_that_cannot_be_used_are_left_out_of_the_comparison(model, clips, 
     assert "beside float32" not in capsys.readouterr().out
 
 
+def test_batches_of_no_clips_are_refused(model, clips):
+    with pytest.raises(UserError, match="--batch_size: given 0"):
+        predict.main(["--model", str(model), str(clips), "--batch_size", "0"])
+
+
 def test_answers_that_are_no_numbers_are_an_error_and_no_label(clips, tmp_path):
     broken = make_classifier(tmp_path / "broken", "wav2vec2-layer", LABELS)
     weights = load_file(broken / "model.safetensors")

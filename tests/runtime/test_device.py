@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from ser.runtime.device import make_accelerator
+from ser.runtime.device import device_told, make_accelerator
 from ser.runtime.errors import UserError
 from ser.runtime.processors import processors
 
@@ -35,3 +35,11 @@ def test_processors_are_those_of_the_affinity():
     one = f"import os; os.sched_setaffinity(0, {{{core}}}); from ser.runtime.processors import processors; print(processors())"
     assert subprocess.run([sys.executable, "-c", one], capture_output=True, text=True, check=True).stdout.strip() == "1"
     assert 1 <= processors() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is found")
+def test_a_run_tells_that_no_gpu_was_found():
+    told = f"the CPU ({torch.get_num_threads()} threads): no GPU was found"
+    assert device_told("auto") == f"training in fp32 on {told}" and device_told("bf16") == f"training in bf16 on {told}"
+    with pytest.raises(UserError, match="given half; allowed: auto, fp32, bf16, fp16"):
+        device_told("half")

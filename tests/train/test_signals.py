@@ -71,6 +71,36 @@ def test_a_signal_ends_a_command_that_is_stuck_inside_a_library():
     assert (done.returncode, done.stderr.count("\n")) == (75, 1) and "a signal came" in done.stderr
 
 
+UNHURRIED = """
+import ctypes, os, signal, sys, threading, time
+from ser.train import signals
+signals.STUCK_SECONDS, signals.MARGIN_SECONDS, signals.ECHO_SECONDS = 0.3, 0.1, 0.2
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+with signals.Stopper() as stopper:
+    for after in map(float, sys.argv[2:]):
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with stopper.unhurried():
+        libc.usleep(1_500_000)
+        for _ in range(2 * (sys.argv[1] == "stuck")):
+            libc.pthread_mutex_lock(mutex)
+    print(stopper.reason)
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "signals", "code", "told"),
+    [
+        ("ends", ["0.1"], 0, "SIGTERM received\n"),  # a checkpoint on a slow disk: five times as long as work may be stuck
+        ("stuck", ["0.1", "2"], 75, ""),
+    ],
+)
+def test_a_checkpoint_may_take_its_time_after_a_signal_until_another_comes(then, signals, code, told):
+    environment = os.environ | {"PYTHONPATH": str(Path(stopping.__file__).parents[2])}
+    words = [sys.executable, "-c", UNHURRIED, then, *signals]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (code, told)
+
+
 def test_work_that_nothing_is_lost_of_ends_in_the_middle():
     with Stopper() as stopper, pytest.raises(Interrupted, match="SIGTERM received"), stopper.at_once():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -14,6 +14,8 @@ on are found by their files' bytes (or their sound), and told too.
 
 from __future__ import annotations
 
+from jsonargparse.typing import PositiveInt
+
 from ser.config import add_list, build_parser, output_folder, parse
 from ser.data.tables import read_dataset
 from ser.report.tables import text_table
@@ -29,7 +31,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", type=str, required=True, help="Folder for the report; it is made.")
     add_list(parser, "--mapping", "What labels count as, e.g. calm=neutral,LABEL_0=angry; given again, it adds to them.")
     add_list(parser, "--predict.views", "Views whose predictions are averaged with the clip's own: speed:F, gain:DB, shift:SHARE, crops:N.")
-    parser.add_argument("--batch_size", type=int, default=16, help="Clips in one forward pass.")
+    parser.add_argument("--batch_size", type=PositiveInt, default=16, help="Clips in one forward pass.")
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     config, arguments = parse(parser, argv)
     from ser.data.views import read_views

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,8 @@ def beside_float32(model: str | Path, clips: Table, predicted: pd.DataFrame, dat
     count = min(MOST, max(1, len(usable) // 10))
     rows = usable[np.linspace(0, len(usable) - 1, count).round().astype(int)]
     try:
-        exact, _ = predict_table(model, clips.take(rows), data, 1, "fp32", views=views, multi_label=True)  # one by one: needs least memory
+        with redirect_stdout(StringIO()):  # its warnings were said at the prediction
+            exact, _ = predict_table(model, clips.take(rows), data, 1, "fp32", views=views, multi_label=True)  # one by one: least memory
     except UserError as error:
         return f"not compared with float32 by torch: {error}"
     given, names = predicted.iloc[rows], [name for name in predicted if name.startswith("p_")]

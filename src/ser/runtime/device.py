@@ -25,16 +25,28 @@ COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE
 def make_accelerator(precision: str) -> Accelerator:
     """Device and precision. auto is bf16 on a GPU that has it, else float32."""
     work_alone()
-    if precision not in PRECISIONS:
-        raise UserError(f"precision: given {precision}; allowed: {', '.join(PRECISIONS)}.")
-    if precision == "auto":
-        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    precision = precision_here(precision)
     if precision == "fp16" and not torch.cuda.is_available():
         raise UserError("precision fp16 needs a GPU; allowed on this machine: auto, fp32, bf16.")
     # Accelerate keeps one state per process and refuses another precision (two runs in one notebook). A new one, as the accelerators
     # that were made before keep theirs: with an emptied one they would go on in fp16.
     AcceleratorState._shared_state = {}
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+
+
+def precision_here(precision: str) -> str:
+    """What auto is on this machine; any other as given. Raises UserError for one that isn't known."""
+    if precision not in PRECISIONS:
+        raise UserError(f"precision: given {precision}; allowed: {', '.join(PRECISIONS)}.")
+    if precision == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    return precision
+
+
+def device_told(precision: str) -> str:
+    """Where networks run here, in words: somebody who rents a GPU sees at once whether it is found."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"the CPU ({torch.get_num_threads()} threads): no GPU was found"
+    return f"training in {precision_here(precision)} on {where}"
 
 
 def cpu_has_bf16() -> bool:

@@ -9,6 +9,8 @@ more memory than a minute.
 
 from __future__ import annotations
 
+from jsonargparse.typing import PositiveInt
+
 from ser.audio.tracks import AUDIO_TRACK_HELP
 from ser.config import build_parser, output_file, parse
 from ser.runtime.errors import UserError, run_command
@@ -22,7 +24,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--window", type=float | None, default=None, help="Seconds per window; default 5, or what the model hears.")
     parser.add_argument("--step", type=float | None, default=None, help="Seconds from one window to the next; default half a window.")
     parser.add_argument("--audio_track", type=int | None, default=None, help=AUDIO_TRACK_HELP)
-    parser.add_argument("--batch_size", type=int, default=16, help="Windows in one forward pass.")
+    parser.add_argument("--batch_size", type=PositiveInt, default=16, help="Windows in one forward pass.")
     parser.add_argument("--precision", type=str, default="auto", help="auto, fp32, bf16 or fp16.")
     parser.add_argument("path", type=str, help="Audio or video file of any length.")
     _, arguments = parse(parser, argv)

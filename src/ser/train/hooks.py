@@ -76,7 +76,8 @@ class Saving(Hook):
         trainer.read_numbers()
         scaler = trainer.accelerator.scaler
         trainer.progress.scaler = scaler.state_dict() if scaler is not None else None
-        self.checkpoints.save(trainer.model, trainer.optimizer, asdict(trainer.progress), trainer.average_network)
+        with self.stopper.unhurried():
+            self.checkpoints.save(trainer.model, trainer.optimizer, asdict(trainer.progress), trainer.average_network)
         self.last_saved = time.monotonic()
         self.save_seconds = self.last_saved - started
         self.stopper.margin = max(self.stopper.margin, 2 * self.save_seconds)

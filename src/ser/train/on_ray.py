@@ -36,8 +36,8 @@ RETRIES = 5
 """So often a fold begins again, from its last checkpoint, when its worker or machine is lost."""
 TO_ANSWER = 5.0
 """Seconds that a cluster has to answer."""
-TO_STOP = 60.0
-"""Seconds in which all that run write their checkpoints when the command is stopped."""
+TO_STOP = 600.0
+"""Seconds in which all that run write their checkpoints when the command is stopped: a large network on a slow disk takes minutes."""
 
 
 class StoppedThere(Exception):
@@ -73,7 +73,8 @@ def train_on_ray(parts: Sequence[tuple[Experiment, int | None]], stopper: Stoppe
             for one in running:
                 ray.cancel(one)
             if running:
-                ray.wait(list(running), num_returns=len(running), timeout=TO_STOP)
+                with stopper.unhurried():
+                    ray.wait(list(running), num_returns=len(running), timeout=TO_STOP)
             for run in runs.values():
                 save_config(run.config, run.folder / "config.yaml")  # each process wrote its own way to train there
     finally:

@@ -71,7 +71,8 @@ def train_side_by_side(run: Experiment, folds: Sequence[int], stopper: Stopper) 
                     _pass_on(told)
                     tell_end(run, training.fold, training.process.returncode, "".join(training.words))
         finally:
-            _stop([training.process for training in running])
+            with stopper.unhurried():
+                _stop([training.process for training in running])
             _pass_on(told)
             save_config(run.config, run.folder / "config.yaml")  # each process wrote its own way to train there
 
@@ -146,7 +147,7 @@ def tell_end(run: Experiment, fold: int | None, code: int, words: str, told_as: 
 
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:
-    """Ask them to write a checkpoint and leave, and wait until they have: they end by themselves, at the latest after a minute."""
+    """Ask them to write a checkpoint and leave, and wait until they have: each ends by itself."""
     for process in processes:
         process.terminate()
     for process in processes:

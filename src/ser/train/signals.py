@@ -17,7 +17,7 @@ from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted
 MARGIN_SECONDS = 10.0
 """Time kept back from the budget for the last checkpoint; more where checkpoints turn out to take longer."""
 STUCK_SECONDS = 60.0
-"""So long after a signal the process ends in any case; every file is written whole or not at all, so only the time is lost."""
+"""So long after a signal the process ends in any case, but for `unhurried` work; every file is written whole or not at all."""
 ECHO_SECONDS = 3.0
 """A signal so soon after the first is the same one, which reached the process on two ways (its group, and train.sh)."""
 
@@ -36,7 +36,7 @@ class Stopper:
         self._budget = time_budget
         self._signal: str | None = None
         self._since = 0.0
-        self._at_once = False
+        self._at_once = self._unhurried = False
         self._previous: dict[int, object] = {}
 
     @property
@@ -63,12 +63,21 @@ class Stopper:
             self._at_once = False
         self.check()
 
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Around the last checkpoint, and the waiting for processes that write theirs: a signal lets them take as long as they need."""
+        self._unhurried = True
+        try:
+            yield
+        finally:
+            self._unhurried = False
+
     def __enter__(self) -> Stopper:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # nohup: the terminal's end is not to matter
             self._previous[number] = signal.signal(number, self._take)
-        self._guard = _Guard(lambda: max(STUCK_SECONDS, 3 * self.margin))
+        self._guard = _Guard(lambda: max(STUCK_SECONDS, 3 * self.margin), lambda: self._unhurried)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -92,8 +101,8 @@ class _Guard:
     Python's own signal handlers run between two steps of the main thread only; the byte that it writes at once wakes this thread.
     """
 
-    def __init__(self, patience: Callable[[], float]) -> None:
-        self._patience = patience
+    def __init__(self, patience: Callable[[], float], unhurried: Callable[[], bool]) -> None:
+        self._patience, self._unhurried = patience, unhurried
         self._ear, self._mouth = socket.socketpair()
         self._mouth.setblocking(False)
         try:
@@ -108,21 +117,28 @@ class _Guard:
         self._mouth.close()
 
     def _listen(self) -> None:
-        first = None
-        with suppress(OSError):
-            while heard := self._ear.recv(1):
-                if heard[0] not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                    continue
-                if first is None:
-                    first = time.monotonic()
-                    self._ear.settimeout(self._patience())
-                elif time.monotonic() - first > ECHO_SECONDS:
-                    self._ear.settimeout(1.0)  # if the handler can end the process, it does so before
-                    self._ear.recv(1)
-            return
-        if first is not None:
-            os.write(2, b"stopped: a signal came, and the work did not end by itself. Run the same command again to go on.\n")
-            os._exit(EXIT_INTERRUPTED)
+        first, asked_again = None, False
+        while True:
+            try:
+                heard = self._ear.recv(1)
+            except TimeoutError:
+                if asked_again or not self._unhurried():
+                    break
+                continue
+            except OSError:
+                return
+            if not heard:  # closed
+                return
+            if heard[0] not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                continue
+            if first is None:
+                first = time.monotonic()
+                self._ear.settimeout(self._patience())
+            elif time.monotonic() - first > ECHO_SECONDS:
+                asked_again = True
+                self._ear.settimeout(1.0)  # if the handler can end the process, it does so before
+        os.write(2, b"stopped: a signal came, and the work did not end by itself. Run the same command again to go on.\n")
+        os._exit(EXIT_INTERRUPTED)
 
 
 def _speak_for_nobody() -> None:

@@ -13,11 +13,12 @@ from ser.config.data import ALWAYS_TRAINED
 from ser.config.experiment import check_multi_label
 from ser.data.votes import describe_votes
 from ser.inference.run_files import is_fitted_in_one_go
+from ser.models.registry import model_class
 from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
 from ser.report.seeds_report import seeds_report
-from ser.runtime.device import cpu_has_bf16
+from ser.runtime.device import cpu_has_bf16, device_told
 from ser.runtime.files import read_json
 from ser.runtime.processors import processors
 from ser.runtime.progress import busy, say
@@ -107,6 +108,8 @@ def _train_folds(runs: list[Experiment], folds: list[int] | None, stopper: Stopp
     if setting.launcher == "ray":
         train_on_ray(waiting, stopper)
         return
+    if model_class(runs[0].config.model.kind).by_epochs:
+        say(device_told(runs[0].config.train.precision))
     for run in runs:
         own = [fold for of, fold in waiting if of is run]
         if min(setting.processes, len(own)) > 1 and not distributed.is_initialized():

@@ -1,12 +1,18 @@
 """Encoders run by OpenVINO: what torch answers, of every architecture and at every length."""
 
 import builtins
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+import checkpoints
+import ser
 from checkpoints import CHECKPOINTS, LABELS, logits, make_checkpoint, make_classifier, waves
 from ser import predict
 from ser.config import ModelConfig
@@ -59,6 +65,29 @@ def test_bf16_is_near_and_no_mask_breaks_in_it(tmp_path, kind):
     assert (one_by_one(model, clips) - expected).abs().max() < 0.05 * expected.abs().max()
 
 
+@pytest.mark.long
+def test_nobody_is_told_of_its_use(tmp_path):
+    """OpenVINO's package for that writes a folder `intel` into the home and sends each conversion to Google Analytics."""
+    script = """
+import sys
+from pathlib import Path
+from ser.models.encoder.compiled import compile_for_cpu
+from ser.models.registry import load_model
+from checkpoints import logits, waves
+model = load_model(sys.argv[1])
+compile_for_cpu(model, bf16=False)
+logits(model, waves(0.4))
+print(sys.modules["openvino_telemetry"], [path.name for path in Path.home().iterdir()])
+"""
+    folder, home = make_classifier(tmp_path / "model", "wav2vec2-group", LABELS), tmp_path / "home"
+    home.mkdir()
+    paths = os.pathsep.join([str(Path(ser.__file__).parents[1]), str(Path(checkpoints.__file__).parent)])
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(home), "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", script, folder], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "None []"
+
+
+@pytest.mark.long
 def test_a_graph_that_answers_otherwise_is_refused(tmp_path):
     model = model_of(tmp_path, "wav2vec2-group")
     compile_for_cpu(model, bf16=False)
@@ -103,9 +132,12 @@ def test_folds_on_one_frozen_encoder_compile_it_once(tmp_path, capsys):
 
     expected, _ = predicted()
     found, told = predicted("--engine", "openvino")
-    assert told.count("compiling the encoder") == 1
+    assert told.count("compiling the encoder") == 1 and "warning" not in told
     names = [name for name in found if name.startswith("p_")]
     assert np.abs(found[names] - expected[names]).to_numpy().max() < 1e-4
+    (run / "fold_1" / "metrics.json").unlink()
+    _, told = predicted("--precision", "bf16")
+    assert told.count("warning: ") == 1, "what is said of the run at the prediction isn't said at the comparison again"
 
 
 def test_a_model_without_audio_encoder_is_refused():

@@ -6,6 +6,7 @@ to 1.4 times.
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import torch
@@ -35,6 +36,7 @@ def compile_for_cpu(model: Model, bf16: bool) -> None:
     if not isinstance(model, EncoderModel) or model.encoder.device.type != "cpu":
         what = f"here is a model of kind {model.kind}" if not isinstance(model, EncoderModel) else "here is a GPU, which is quicker"
         raise UserError(f"engine openvino is for audio encoders on a CPU; {what}: leave --engine out.")
+    sys.modules.setdefault("openvino_telemetry", None)  # it would tell Google Analytics of each conversion, and can be left out
     try:
         import openvino  # noqa: F401
     except ImportError:
