@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup_env.sh
-prepare_environment requirements.txt requirements-dev.txt requirements-api.txt requirements-serve.txt requirements-speech.txt requirements-export.txt requirements-submit.txt requirements-sweep.txt requirements-openvino.txt
+prepare_environment requirements.txt requirements-dev.txt requirements-api.txt requirements-serve.txt requirements-speech.txt requirements-export.txt requirements-submit.txt requirements-sweep.txt
 say "ruff"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .

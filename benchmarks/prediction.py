@@ -1,8 +1,8 @@
 """Files to probabilities: pipeline("audio-classification") on decoded arrays, one by one as it comes and in batches, and ser.predict.
 
-Every round decodes all files anew, and compiles the encoder anew where OpenVINO runs it. The answers are compared: a batch of the pipeline
-is padded, which changes what a network with a group-norm feature encoder answers; one by one is the truth both are held against. The
-limit that is known is the machine's rate of products: the share that a whole prediction reaches, decoding and all, is told.
+Every round decodes all files anew. The answers are compared: a batch of the pipeline is padded, which changes what a network with a
+group-norm feature encoder answers; one by one is the truth both are held against. The limit that is known is the machine's rate of
+products: the share that a whole prediction reaches, decoding and all, is told.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from benchmarks.clips import LABELS, RATE, make_checkpoint, make_folder, on_gpu,
 from benchmarks.limits import operations, product_rate
 from benchmarks.measuring import Case, Options, in_turn, quietly
 from ser.config import DataConfig
-from ser.inference.opening import Engine
 from ser.inference.prediction import predict_files
 from ser.runtime.device import cpu_has_bf16
 
@@ -48,9 +46,9 @@ def compare(size: str, folder: Path, count: int, batch: int, options: Options) -
         answers[way] = np.array([[{row["label"]: row["score"] for row in answer}[name] for name in LABELS] for answer in given])
         wait()
 
-    def by_ser(way: str, precision: str, engine: Engine = "torch") -> None:
+    def by_ser(way: str, precision: str) -> None:
         shutil.rmtree(folder / "cache", ignore_errors=True)
-        table = predict_files(checkpoint, files, DataConfig(cache=str(folder / "cache")), batch, precision, engine=engine)
+        table = predict_files(checkpoint, files, DataConfig(cache=str(folder / "cache")), batch, precision)
         answers[way] = table[[f"p_{name}" for name in LABELS]].to_numpy()
         wait()
 
@@ -61,12 +59,6 @@ def compare(size: str, folder: Path, count: int, batch: int, options: Options) -
     }
     if on_gpu() or cpu_has_bf16():
         ways["ser.predict, bf16"] = lambda: by_ser("ser.predict, bf16", "bf16")
-    if not on_gpu() and find_spec("openvino"):
-        ways |= {
-            f"{way}, by OpenVINO": lambda way=way: by_ser(f"{way}, by OpenVINO", way.split()[-1].replace("float32", "fp32"), "openvino")
-            for way in list(ways)
-            if way.startswith("ser.predict")
-        }
     seconds = in_turn(ways, options.rounds)
     truth = answers["pipeline, one by one"]
     notes = {

@@ -4,7 +4,6 @@
     python -m ser.predict --model outputs/demo/fold_0 recordings/ --output predictions.csv
     python -m ser.predict --model outputs/demo input/test.csv --output predictions.csv
     python -m ser.predict --model outputs/text_ngrams comments.csv --output predictions.csv
-    python -m ser.predict --model outputs/whisper_base recordings/ --engine openvino --precision bf16    # the quickest on a CPU
     python -m ser.predict --model outputs/demo clip.wav --predict.views speed:0.95,speed:1.05     # test-time augmentation
     python -m ser.predict --model outputs/demo --predict.views speed:0.95,speed:1.05 --output outputs/demo_views
 
@@ -18,7 +17,7 @@ The audio is prepared exactly as in training: what that was is stored in the mod
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from jsonargparse import Namespace
@@ -51,13 +50,6 @@ def main(argv: list[str]) -> None:
         default="auto",
         help="auto (bf16 on a GPU, else fp32), fp32, bf16 or fp16; a network in the last two is compared with fp32.",
     )
-    parser.add_argument(
-        "--engine",
-        type=Literal["torch", "openvino"],
-        default="torch",
-        help="What runs an audio encoder on a CPU: openvino (requirements-openvino.txt) takes some seconds to begin and is quicker from "
-        "some hundred clips on; it is compared with torch in fp32.",
-    )
     parser.add_argument("paths", type=str, nargs="*", help="Audio files, folders of audio files, or CSVs with a path column.")
     config, arguments = parse(parser, argv)
     # Not at the top: --help and a wrong word answer before torch is imported.
@@ -75,12 +67,11 @@ def main(argv: list[str]) -> None:
     takes = first.takes
     # Precision is nothing to a model fitted at once and to an ONNX file; what a model makes of a voice depends on all its clips.
     heeds_precision = first.by_epochs and not arguments.model.endswith(".onnx")
-    differs = arguments.precision in ("bf16", "fp16") or arguments.engine != "torch"
-    compared = differs and heeds_precision and not first.uses_voices
+    compared = arguments.precision in ("bf16", "fp16") and heeds_precision and not first.uses_voices
     del first  # predict_table holds one model in memory at a time
     clips = clips_to_predict(arguments.paths, config.data, takes)
     table, store = predict_table(
-        arguments.model, clips, config.data, arguments.batch_size, arguments.precision, 0, views, True, arguments.engine
+        arguments.model, clips, config.data, arguments.batch_size, arguments.precision, views=views, multi_label=True
     )
     if cut := cut_clips(store):
         print(
@@ -106,8 +97,6 @@ def _predict_run(arguments: Namespace, views: list[View], data: DataConfig | Non
     from ser.report.run_report import run_report
     from ser.scoring.metrics import describe
 
-    if arguments.engine != "torch":
-        raise UserError("--engine openvino is for clips given as PATH; a run's own clips are predicted again by torch: leave it out.")
     if not views or not arguments.output:
         raise UserError(
             "PATH: given nothing to predict; allowed are audio files, folders, CSVs. Or, to predict the run's own clips again in views: "

@@ -1,4 +1,4 @@
-"""What a precision of fewer digits, or another engine, changes in a prediction: seen on some of its clips, by torch in float32."""
+"""What a precision of fewer digits changes in a prediction, seen on some of its clips."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ def beside_float32(model: str | Path, clips: Table, predicted: pd.DataFrame, dat
         with redirect_stdout(StringIO()):  # its warnings were said at the prediction
             exact, _ = predict_table(model, clips.take(rows), data, 1, "fp32", views=views, multi_label=True)  # one by one: least memory
     except UserError as error:
-        return f"not compared with float32 by torch: {error}"
+        return f"not compared with float32: {error}"
     given, names = predicted.iloc[rows], [name for name in predicted if name.startswith("p_")]
     off = np.abs(given[names].to_numpy() - exact[names].to_numpy()).max()
     other = int((given["label"].to_numpy() != exact["label"].to_numpy()).sum())
-    labels = "1 other label" if other == 1 else f"{other} other labels"
-    return f"beside float32 by torch, on {len(rows)} of the clips: probabilities at most {off:.1e} off, {labels}"
+    return f"beside float32, on {len(rows)} of the clips: probabilities at most {off:.1e} off, {other} other label{'s' * (other != 1)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from accelerate import Accelerator
 
 from ser.data.batches import PreparedClips, load_batches, prediction_batches
 from ser.data.inputs import Store
+from ser.inference.beside_each_other import beside_each_other, weights_cast_once
 from ser.models.base import Model
 from ser.runtime.errors import UserError, is_out_of_memory
 from ser.runtime.progress import ProgressBar
@@ -63,20 +64,25 @@ def predict_probabilities(
         bar.update(len(batch_rows))
         after_batch()
 
+    def hear(loaded: tuple[np.ndarray, dict[str, torch.Tensor]]) -> tuple[np.ndarray, torch.Tensor]:
+        batch_rows, batch = loaded
+        with _memory_told(batch_rows, store), accelerator.autocast():
+            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
+            return batch_rows, model(**batch) if known is None else model.heard(**batch)
+
     bar = ProgressBar(total=len(rows), what=title, hidden=title is None)
-    with torch.no_grad(), _weights_cast_once(accelerator.device), bar:
+    with torch.no_grad(), weights_cast_once(accelerator.device), bar:
         size = min(batch_size, cpu_batch(model)) if accelerator.device.type == "cpu" else batch_size
         batches = prediction_batches(store.frames, unheard, size, model.exact_length)
-        for batch_rows, batch in load_batches(PreparedClips(store, model.frontend), batches, workers):
-            with _memory_told(batch_rows, store), accelerator.autocast():
-                batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
-                if known is None:
-                    logits = model(**batch)
-                else:
-                    heard = model.heard(**batch)
-                    logits = model.answer(heard)
-            if known is not None and len(known) * heard[0].nbytes < KEPT_BYTES:
+        loaded = load_batches(PreparedClips(store, model.frontend), batches, workers)
+        for batch_rows, heard in beside_each_other(hear, loaded, accelerator.device) if size == 1 else map(hear, loaded):
+            if known is None:
+                take(batch_rows, heard)
+                continue
+            if len(known) * heard[0].nbytes < KEPT_BYTES:
                 known.update(zip(hashes[batch_rows], heard.cpu(), strict=True))
+            with accelerator.autocast():
+                logits = model.answer(heard)
             take(batch_rows, logits)
         for part in _parts(np.setdiff1d(rows, unheard)):
             heard = torch.stack([known[name] for name in hashes[part]]).to(accelerator.device)
@@ -91,23 +97,10 @@ def cpu_batch(model: Model) -> float:
 
     Measured on two cores, one by one, by four and by sixteen: wav2vec2-base 4.0, 3.5 and 2.8 clips/s, Whisper base 23.7, 27.5 and 22.1.
     """
-    if model.clips_at_once is not None:
-        return model.clips_at_once
     if model.kind != "encoder":
         return math.inf
     size = sum(parameter.numel() for parameter in model.parameters())
     return 1 if size > 50_000_000 else 4 if size > 1_000_000 else math.inf
-
-
-def _weights_cast_once(device: torch.device) -> AbstractContextManager:
-    """Within it, what autocast makes of a trainable weight is kept from batch to batch; it forgets when its outermost block ends.
-
-    Without it the casts take an eighth of the time of wav2vec2-base in bf16 on a CPU, where clips go one by one; with it they take half
-    the memory of the weights. On a GPU batches are large and memory is dear: none are kept. Torch's inference mode keeps none either.
-    """
-    if device.type != "cpu":
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)  # what is prepared between the batches stays in float32
 
 
 def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from accelerate import Accelerator
 
@@ -19,9 +18,6 @@ from ser.models.hub import checkpoint_folder
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
 from ser.runtime.progress import say
-
-Engine = Literal["torch", "openvino"]
-"""What runs an encoder."""
 
 
 def model_folders(model: str | Path) -> list[Path]:
@@ -60,13 +56,11 @@ def _hub_folder(name: str) -> Path:
         raise UserError(f"{told}. As a hub name: {error}") from None
 
 
-def load_models(
-    model: str | Path, accelerator: Accelerator, multi_label: bool = False, engine: Engine = "torch"
-) -> Iterator[tuple[str, Model]]:
+def load_models(model: str | Path, accelerator: Accelerator, multi_label: bool = False) -> Iterator[tuple[str, Model]]:
     """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device.
 
     What isn't finished of a run is told. multi_label: whether the caller can tell of several labels a clip. Raises UserError where one
-    can't be loaded or run by the engine, gives several where one is wanted, or has other labels or other audio than the first.
+    can't be loaded, gives several where one is wanted, or has other labels or takes its audio otherwise than the first.
     """
     folders = model_folders(model)
     for line in told_of_run(model):
@@ -76,10 +70,6 @@ def load_models(
         network = load_model(folder).to(accelerator.device)
         if network.multi_label and not multi_label:
             raise several_labels(model)
-        if engine == "openvino":
-            from ser.models.encoder.compiled import compile_for_cpu  # not at the top: a model of texts or features needs no transformers
-
-            compile_for_cpu(network, accelerator.mixed_precision == "bf16")
         facts = {"labels": network.label_names, "max_seconds": network.max_seconds, "noise_reduction": network.noise_reduction}
         first = first or facts
         if facts != first:

@@ -20,7 +20,7 @@ from ser.data.tables import Table
 from ser.data.views import View, needed_seconds
 from ser.inference.answers import read_thresholds, with_answers
 from ser.inference.forward import predict_probabilities
-from ser.inference.opening import Engine, as_in_training, check_takes, load_models, on_one_encoder
+from ser.inference.opening import as_in_training, check_takes, load_models, on_one_encoder
 from ser.inference.views import mean_over_views
 from ser.models.base import Model
 from ser.runtime.device import make_accelerator
@@ -119,17 +119,11 @@ class Predictor:
 
 
 def predict_files(
-    model: str | Path,
-    files: Sequence[Path],
-    data: DataConfig,
-    batch_size: int = 16,
-    precision: str = "auto",
-    workers: int = 0,
-    engine: Engine = "torch",
+    model: str | Path, files: Sequence[Path], data: DataConfig, batch_size: int = 16, precision: str = "auto", workers: int = 0
 ) -> pd.DataFrame:
     """The table of `predict_table` for audio files, with a run that hears."""
     names = tuple(map(str, files))
-    return predict_table(model, Table(names, tuple(map(Path, files))), data, batch_size, precision, workers, engine=engine)[0]
+    return predict_table(model, Table(names, tuple(map(Path, files))), data, batch_size, precision, workers)[0]
 
 
 def predict_table(
@@ -141,7 +135,6 @@ def predict_table(
     workers: int = 0,
     views: Sequence[View] = (),
     multi_label: bool = False,
-    engine: Engine = "torch",
 ) -> tuple[pd.DataFrame, Store]:
     """What `predict_clips` finds as a table, and the clips as the model took them.
 
@@ -149,7 +142,7 @@ def predict_table(
     confidence, p_<label> …; a clip that can't be used has its status, and no label. One that was predicted without its words has the
     status no_transcript.
     """
-    found = predict_clips(model, table, data, batch_size, precision, workers, views, multi_label, engine)
+    found = predict_clips(model, table, data, batch_size, precision, workers, views, multi_label)
     store = found.store
     status = store.report["status"].where(~store.without_transcript, "no_transcript")
     facts = {"text": table.texts} if store.reads else {}
@@ -167,7 +160,6 @@ def predict_clips(
     workers: int = 0,
     views: Sequence[View] = (),
     multi_label: bool = False,
-    engine: Engine = "torch",
 ) -> Predicted:
     """Predict clips with a run (mean over its folds), a fold, a model folder or a hub name, one model in memory at a time.
 
@@ -181,7 +173,7 @@ def predict_clips(
             say(f"warning: {model} asks who speaks, which isn't known here: give a CSV `id,speaker` with --data.speakers.")
         return store
 
-    return mean_probabilities(model, open_for, batch_size, precision, workers, views=views, multi_label=multi_label, engine=engine)
+    return mean_probabilities(model, open_for, batch_size, precision, workers, views=views, multi_label=multi_label)
 
 
 def predict_texts(model: str | Path, texts: Sequence[str], batch_size: int = 16, max_tokens: int | None = None) -> Predicted:
@@ -206,7 +198,6 @@ def mean_probabilities(
     max_tokens: int | None = None,
     views: Sequence[View] = (),
     multi_label: bool = False,
-    engine: Engine = "torch",
 ) -> Predicted:
     """The mean over the models behind `model`, one in memory at a time.
 
@@ -215,7 +206,7 @@ def mean_probabilities(
     """
     accelerator = make_accelerator(precision)
     store, total, plain, count = None, 0.0, 0.0, 0
-    for title, network in load_models(model, accelerator, multi_label, engine):
+    for title, network in load_models(model, accelerator, multi_label):
         store = open_for(network) if store is None else store
         if max_tokens is not None:
             network.read_at_most(max_tokens)

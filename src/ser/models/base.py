@@ -111,8 +111,6 @@ class SerModel(nn.Module, ABC):
     uses_voices = compares_clips = multi_label = False
     speech_level_db: float | None = None
     frozen_as: str | None = None
-    clips_at_once: int | None = None
-    """How many clips it takes in a batch at most, where that isn't a matter of memory alone."""
     rests_on: Mapping[str, str] = {}
     """What a checkpoint of it doesn't hold and yet belongs to, besides config and data: a name and a hash for each."""
 

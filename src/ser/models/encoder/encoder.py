@@ -75,17 +75,16 @@ class EncoderModel(SerModel):
         self.extractor = extractor
         self.frontend = frontend_of(config, extractor, max_seconds, own_length)
         self._frozen = list(frozen)
-        self.states_of = hidden_states
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Logits (B, n_labels) from what the frontend's `collate` returns."""
         with spec_augment(self.encoder, batch) as batch:
-            states, mask = self.states_of(self.encoder, batch, self.head.every_layer)
+            states, mask = hidden_states(self.encoder, batch, self.head.every_layer)
         return self.head(states, mask).float()
 
     def heard(self, **batch: torch.Tensor) -> torch.Tensor:
         """(B, layers, features): what the encoder makes of the clips, pooled over time, for `answer`. Of a PooledHead."""
-        return self.head.pool(*self.states_of(self.encoder, batch, self.head.every_layer))
+        return self.head.pool(*hidden_states(self.encoder, batch, self.head.every_layer))
 
     def answer(self, heard: torch.Tensor) -> torch.Tensor:
         """Logits (B, n_labels) from what was heard: with `heard` all that `forward` does in prediction."""

@@ -35,7 +35,7 @@ def hidden_states(
     if isinstance(encoder, ASTModel):
         outputs = encoder(batch["input_values"], output_hidden_states=every_layer)
         return (outputs.hidden_states if every_layer else (outputs.last_hidden_state,)), _own_patches(encoder, batch["own_frames"])
-    batch = without_padding(encoder, batch)
+    batch = _without_padding(encoder, batch)
     own_samples = batch.pop("own_samples", None)
     if own_samples is None or encoder.training:  # in training such a network hears padding as silence, as it was pretrained
         outputs = encoder(**batch, output_hidden_states=every_layer)
@@ -51,7 +51,7 @@ def hidden_states(
     return states, mask
 
 
-def without_padding(encoder: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _without_padding(encoder: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch, in prediction of a single clip without what tells padding, since it has none: a mask costs a tenth in bf16 on a CPU."""
     if encoder.training or next(iter(batch.values())).shape[0] > 1 or isinstance(encoder, WhisperEncoder | ASTModel):
         return dict(batch)

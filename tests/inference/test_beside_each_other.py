@@ -1,0 +1,84 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from checkpoints import LABELS, make_checkpoint, waves
+from ser.config import ModelConfig
+from ser.data.inputs import Store
+from ser.inference import forward
+from ser.inference.beside_each_other import beside_each_other
+from ser.inference.forward import predict_probabilities
+from ser.models.registry import build_model
+from ser.runtime.device import make_accelerator
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_results_come_in_order_from_several_threads_without_gradients():
+    both, seen = threading.Barrier(2, timeout=30), set()
+
+    def work(number):
+        if number < 2:
+            both.wait()  # nobody passes alone
+        seen.add(threading.get_ident())
+        assert not torch.is_grad_enabled() and torch.get_num_threads() == 1
+        return number
+
+    assert list(beside_each_other(work, range(50), CPU)) == list(range(50))
+    assert len(seen) > 1 and threading.get_ident() not in seen
+    assert torch.get_num_threads() == 4 and torch.is_grad_enabled()
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_an_error_ends_it_and_few_items_are_loaded_ahead():
+    loaded = []
+
+    def items():
+        for number in range(1000):
+            loaded.append(number)
+            yield number
+
+    def work(number):
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    with pytest.raises(ValueError, match="three"):
+        list(beside_each_other(work, items(), CPU))
+    assert len(loaded) < 12 and torch.get_num_threads() == 4
+
+
+def test_with_one_thread_or_on_a_gpu_it_is_the_callers_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert list(beside_each_other(lambda _: threading.get_ident(), range(3), CPU)) == [threading.get_ident()] * 3
+    torch.set_num_threads(before)
+    assert list(beside_each_other(lambda _: threading.get_ident(), range(3), torch.device("cuda"))) == [threading.get_ident()] * 3
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["wav2vec2-group", "wavlm-layer", "whisper"])
+def test_clips_beside_each_other_are_answered_as_one_after_the_other(tmp_path, monkeypatch, kind, precision):
+    settings = ModelConfig(name=str(make_checkpoint(tmp_path, kind)), pooling="attentive", layer_weights=True)
+    model = build_model(settings, LABELS, 3.0).eval()
+    clips = waves(*np.random.default_rng(0).uniform(0.2, 2.9, 24))
+    store = Store.of_samples([(32_000 * clip).astype(np.int16) for clip in clips], None, None, None)
+    rows, accelerator = np.arange(len(clips)), make_accelerator(precision)
+    monkeypatch.setattr(forward, "cpu_batch", lambda _: 1)  # as for a large network
+    found = predict_probabilities(model, store, rows, 16, accelerator)
+    torch.set_num_threads(1)
+    expected = predict_probabilities(model, store, rows, 16, accelerator)
+    np.testing.assert_allclose(found, expected, atol=1e-6 if precision == "fp32" else 2e-3)
+    assert np.ptp(expected, axis=0).max() > 1e-4, "the test would pass on a model that ignores its input"
