@@ -8,12 +8,10 @@ from checkpoints import LABELS, make_checkpoint, waves
 from ser.config import ModelConfig
 from ser.data.inputs import Store
 from ser.inference import forward
-from ser.inference.beside_each_other import beside_each_other
+from ser.inference.beside_each_other import _at_once, beside_each_other
 from ser.inference.forward import predict_probabilities
 from ser.models.registry import build_model
 from ser.runtime.device import make_accelerator
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def test_results_come_in_order_from_several_threads_without_gradients():
         assert not torch.is_grad_enabled() and torch.get_num_threads() == 1
         return number
 
-    assert list(beside_each_other(work, range(50), CPU)) == list(range(50))
+    assert list(beside_each_other(work, range(50))) == list(range(50))
     assert len(seen) > 1 and threading.get_ident() not in seen
     assert torch.get_num_threads() == 4 and torch.is_grad_enabled()
 
@@ -55,16 +53,22 @@ def test_an_error_ends_it_and_few_items_are_loaded_ahead():
         return number
 
     with pytest.raises(ValueError, match="three"):
-        list(beside_each_other(work, items(), CPU))
+        list(beside_each_other(work, items()))
     assert len(loaded) < 12 and torch.get_num_threads() == 4
 
 
-def test_with_one_thread_or_on_a_gpu_it_is_the_callers_own():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    assert list(beside_each_other(lambda _: threading.get_ident(), range(3), CPU)) == [threading.get_ident()] * 3
-    torch.set_num_threads(before)
-    assert list(beside_each_other(lambda _: threading.get_ident(), range(3), torch.device("cuda"))) == [threading.get_ident()] * 3
+@pytest.mark.usefixtures("four_threads")
+def test_one_at_a_time_has_all_threads_and_is_the_callers_own():
+    seen = list(beside_each_other(lambda _: (threading.get_ident(), torch.get_num_threads()), range(3), at_most=1))
+    assert seen == [(threading.get_ident(), 4)] * 3
+
+
+@pytest.mark.parametrize(
+    ("threads", "at_most", "expected"),
+    [(1, 4, 1), (2, 4, 2), (2, 1, 1), (4, 4, 4), (5, 4, 4), (6, 4, 3), (7, 4, 3), (16, 4, 4), (16, 2, 2)],
+)
+def test_as_few_threads_as_can_be_are_idle(threads, at_most, expected):
+    assert _at_once(threads, at_most) == expected
 
 
 @pytest.mark.usefixtures("four_threads")

@@ -33,6 +33,7 @@ class SmallMemory:
     def __init__(self, patch: pytest.MonkeyPatch):
         self.train_limit = self.eval_limit = 1000
         self.after = self.passes = self.refused = 0
+        self.error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nOf the allocated memory ...")
         forward = EncoderModel.forward
 
         def limited(model, **batch):
@@ -40,7 +41,7 @@ class SmallMemory:
             self.passes += model.training
             if clips > (self.train_limit if model.training else self.eval_limit) and self.passes > self.after:
                 self.refused += 1
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nOf the allocated memory ...")
+                raise self.error
             return forward(model, **batch)
 
         patch.setattr(EncoderModel, "forward", limited)
@@ -176,7 +177,9 @@ def test_stopping_names_the_batch_the_length_and_what_to_do(memory, data, tmp_pa
     assert read_json(tmp_path / "outputs" / "8x2" / "fold_0" / "metrics.json")["batch_size"] == 4
 
 
-def test_one_clip_that_does_not_fit_ends_in_a_message(memory, data, tmp_path):
+@pytest.mark.parametrize("error", [None, MemoryError("Unable to allocate 1.2 GiB")])  # numpy's, of dropout on a CPU
+def test_one_clip_that_does_not_fit_ends_in_a_message(memory, data, tmp_path, error):
+    memory.error = error or memory.error
     memory.train_limit = 0
     with pytest.raises(UserError, match=r"(?s)train\.batch_size 1 with clips of up to .*max_seconds"):
         trained(config_of(tmp_path, data, 4, 1))

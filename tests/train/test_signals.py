@@ -83,6 +83,7 @@ with signals.Stopper() as stopper:
         libc.usleep(1_500_000)
         for _ in range(2 * (sys.argv[1] == "stuck")):
             libc.pthread_mutex_lock(mutex)
+    libc.usleep(250_000)  # what comes after has its own time, wherever the guard's clock stands
     print(stopper.reason)
 """
 

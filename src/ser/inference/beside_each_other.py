@@ -20,14 +20,15 @@ MOST = 4
 """Clips at once, however many threads there are: each needs memory for what the network makes of it."""
 
 
-def beside_each_other(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> Iterator[Result]:
-    """What `work` makes of each item, in their order and without gradients; on a CPU of several threads some at a time.
+def beside_each_other(work: Callable[[Item], Result], items: Iterable[Item], at_most: int = MOST) -> Iterator[Result]:
+    """What `work` makes of each item on a CPU, in their order and without gradients; where there are several threads, some at a time.
 
-    An error of one ends the rest.
+    at_most: items at a time; one alone has all threads. An error of one ends the rest, after those that are at work. Meanwhile torch's
+    number of threads is that of an item, for threads too that use torch for the first time then.
     """
     threads = torch.get_num_threads()
-    at_once = min(MOST, threads)
-    if device.type != "cpu" or at_once == 1:
+    at_once = _at_once(threads, min(at_most, MOST))
+    if at_once == 1:
         yield from map(work, items)
         return
     own_threads = threads // at_once
@@ -35,19 +36,25 @@ def beside_each_other(work: Callable[[Item], Result], items: Iterable[Item], dev
     def begin() -> None:  # these settings are a thread's own, and end with it
         torch.set_num_threads(own_threads)
         torch.set_grad_enabled(False)
-        weights_cast_once(device).__enter__()
+        weights_cast_once(torch.device("cpu")).__enter__()
 
+    pool = ThreadPoolExecutor(at_once, initializer=begin)
     try:
-        with ThreadPoolExecutor(at_once, initializer=begin) as pool:
-            waiting: deque = deque()
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > at_once:  # one more than can run, so that none waits for the next to be loaded
-                    yield waiting.popleft().result()
-            while waiting:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > at_once:  # one more than can run, so that none waits for the next to be loaded
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # MKL's number is the process's
+
+
+def _at_once(threads: int, at_most: int) -> int:
+    """How many at a time leave the fewest threads idle: of 6 threads 3 with two each, not 4 with one."""
+    return max(range(1, min(at_most, threads) + 1), key=lambda count: (count > 1, threads // count * count, count))
 
 
 def weights_cast_once(device: torch.device) -> AbstractContextManager:

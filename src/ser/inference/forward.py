@@ -72,10 +72,12 @@ def predict_probabilities(
 
     bar = ProgressBar(total=len(rows), what=title, hidden=title is None)
     with torch.no_grad(), weights_cast_once(accelerator.device), bar:
-        size = min(batch_size, cpu_batch(model)) if accelerator.device.type == "cpu" else batch_size
+        best = cpu_batch(model) if accelerator.device.type == "cpu" else math.inf
+        size = min(batch_size, best)
         batches = prediction_batches(store.frames, unheard, size, model.exact_length)
         loaded = load_batches(PreparedClips(store, model.frontend), batches, workers)
-        for batch_rows, heard in beside_each_other(hear, loaded, accelerator.device) if size == 1 else map(hear, loaded):
+        # A smaller batch_size is asked for where memory is short.
+        for batch_rows, heard in beside_each_other(hear, loaded, min(batch_size, len(unheard))) if best == 1 else map(hear, loaded):
             if known is None:
                 take(batch_rows, heard)
                 continue
@@ -112,7 +114,7 @@ def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
 def _memory_told(rows: np.ndarray, store: Store) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise BatchTooLarge(

@@ -33,7 +33,7 @@ class MemoryErrors(Hook):
         self.reason = None
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             self.reason = str(error)
@@ -74,7 +74,7 @@ def no_second_try() -> Iterator[None]:
     """Around the update: a part of the weights may be updated already when memory runs out, so this step can't be tried again."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise UserError(

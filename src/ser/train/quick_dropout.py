@@ -20,8 +20,10 @@ STEPS = 2**16
 def dropout(values: torch.Tensor, p: float) -> torch.Tensor:
     """The values, each zero with probability p, the others scaled so that the mean stays. One draw of torch's generator seeds all."""
     dropped = round(p * STEPS)
-    if not 0 < dropped < STEPS or not values.numel():
-        return values * float(dropped == 0)
+    if not dropped:
+        return values
+    if dropped == STEPS or not values.numel():
+        return values * 0.0
     draw = np.random.SFC64(int(torch.randint(2**62, ())))
     bits = torch.from_numpy(draw.random_raw(-(-values.numel() // 4)).view(np.int16)[: values.numel()])  # four values a draw
     kept = bits.view(values.shape) >= dropped - STEPS // 2
@@ -62,7 +64,10 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
-    """`F.scaled_dot_product_attention`: with dropout as torch documents it, its weights written down, which torch does there as well."""
+    """`F.scaled_dot_product_attention`: with dropout as torch documents it, its weights written down, which torch does there as well.
+
+    For masks that leave every row something to attend to. In bf16 scores are rounded once more than torch's, as transformers' own are.
+    """
     if not dropout_p or is_causal or enable_gqa:
         return torchs(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -37,6 +38,7 @@ class Stopper:
         self._signal: str | None = None
         self._since = 0.0
         self._at_once = self._unhurried = False
+        self._hurried_since = -math.inf
         self._previous: dict[int, object] = {}
 
     @property
@@ -70,14 +72,15 @@ class Stopper:
         try:
             yield
         finally:
-            self._unhurried = False
+            self._unhurried, self._hurried_since = False, time.monotonic()
 
     def __enter__(self) -> Stopper:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # nohup: the terminal's end is not to matter
             self._previous[number] = signal.signal(number, self._take)
-        self._guard = _Guard(lambda: max(STUCK_SECONDS, 3 * self.margin), lambda: self._unhurried)
+        patience = lambda: max(STUCK_SECONDS, 3 * self.margin)  # noqa: E731
+        self._guard = _Guard(patience, lambda: self._unhurried or time.monotonic() - self._hurried_since < patience())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -108,13 +108,13 @@ def _train_folds(runs: list[Experiment], folds: list[int] | None, stopper: Stopp
     if setting.launcher == "ray":
         train_on_ray(waiting, stopper)
         return
-    if model_class(runs[0].config.model.kind).by_epochs:
-        say(device_told(runs[0].config.train.precision))
     for run in runs:
         own = [fold for of, fold in waiting if of is run]
         if min(setting.processes, len(own)) > 1 and not distributed.is_initialized():
             train_side_by_side(run, own, stopper)
             continue
+        if own and model_class(run.config.model.kind).by_epochs:
+            say(device_told(run.config.train.precision))
         for fold in own:
             stopper.check()
             train_fold(run, fold, stopper)

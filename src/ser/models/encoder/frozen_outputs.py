@@ -34,7 +34,7 @@ from ser.runtime.errors import UserError
 from ser.runtime.files import locked
 from ser.runtime.progress import ProgressBar
 
-FORMAT = 2  # raise it when what is kept of a clip changes
+FORMAT = 3  # raise it when what is kept of a clip changes
 GPU_BATCH = 16
 WAIT_SECONDS = 0.2  # between two looks whether another process is done
 _OF_THE_HEAD = ("id2label", "label2id", "problem_type", "classifier_proj_size", "use_weighted_layer_sum")

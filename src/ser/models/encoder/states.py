@@ -53,7 +53,7 @@ def hidden_states(
 
 def _without_padding(encoder: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch, in prediction of a single clip without what tells padding, since it has none: a mask costs a tenth in bf16 on a CPU."""
-    if encoder.training or next(iter(batch.values())).shape[0] > 1 or isinstance(encoder, WhisperEncoder | ASTModel):
+    if encoder.training or next(iter(batch.values())).shape[0] > 1:
         return dict(batch)
     return {name: values for name, values in batch.items() if name not in ("attention_mask", "own_samples")}
 
