@@ -66,7 +66,7 @@ def compare(size: str, folder: Path, count: int, batch: int, options: Options) -
         for way, answer in answers.items()
         if answer is not truth
     }
-    work = operations(lambda: by_ser("ser.predict, float32", "fp32"))
+    work = operations(lambda: by_pipeline("pipeline, one by one", 1))  # the same, and in this thread, as torch counts
     for way, precision in {"ser.predict, float32": torch.float32, "ser.predict, bf16": torch.bfloat16}.items():
         if way in seconds:
             rate, limit = work / min(seconds[way]), product_rate(precision)
