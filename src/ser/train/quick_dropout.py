@@ -40,12 +40,12 @@ def quick_dropout(device: torch.device) -> Iterator[None]:
     if device.type != "cpu":
         yield
         return
-    torchs = F.dropout, F.scaled_dot_product_attention
-    F.dropout, F.scaled_dot_product_attention = _dropout, partial(_attention, torchs[1])
+    usual = F.dropout, F.scaled_dot_product_attention
+    F.dropout, F.scaled_dot_product_attention = _dropout, partial(_attention, usual[1])
     try:
         yield
     finally:
-        F.dropout, F.scaled_dot_product_attention = torchs
+        F.dropout, F.scaled_dot_product_attention = usual
 
 
 def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
@@ -54,7 +54,7 @@ def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace
 
 
 def _attention(
-    torchs: Callable[..., torch.Tensor],
+    usual: Callable[..., torch.Tensor],
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -69,7 +69,7 @@ def _attention(
     For masks that leave every row something to attend to. In bf16 scores are rounded once more than torch's, as transformers' own are.
     """
     if not dropout_p or is_causal or enable_gqa:
-        return torchs(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        return usual(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
