@@ -34,10 +34,12 @@ prepare_environment() {
             grep -hv '^torch==' "${files[@]}" > "$stamp.txt"
             files=("$stamp.txt")
         fi
-        # --no-compile: most modules are never imported, and Python compiles those that are.
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile "${files[@]/#/-r}"
         [ ${#alone[@]} -eq 0 ] || "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "${alone[@]}"
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --editable .
+        # On all cores, where pip has one. Left to Python it is never written down in many images (PYTHONDONTWRITEBYTECODE), and every
+        # process compiles for seconds. What can't be compiled is meant for another Python.
+        "$PYTHON" -m compileall -q -j 0 "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" > /dev/null 2>&1 || true
         printf '%s\n' "$wanted" > "$stamp"
     fi
     export PYTHON
