@@ -1,4 +1,5 @@
-"""Decode the first `max_seconds` of a file to 16 kHz mono; `status` says in one word whether it can be used."""
+"""Decode the first `max_seconds` of a file to 16 kHz mono; silence at its ends stays; `status` says in one word
+whether it can be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The status of a file, in one word: whether it can be used, and what was noticed about it."""
+"""The status of a file, in one word: whether it can be used (what is silent, too short, cut off), and what was noticed
+about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every key, its default, its help text and its check: a dataclass for each section, `Config` for the whole."""
+"""Every key, its default (changed here and nowhere else), its help text and its check: a dataclass for each section, `Config` for the
+whole."""
 
 from ser.config.augment import AugmentConfig, GainConfig, NoiseConfig
 from ser.config.data import DataConfig, FoldsConfig

@@ -1,4 +1,5 @@
-"""Command line and YAML files to a checked config (and the name of outputs/X, where none is given), and back.
+"""Command line and YAML files to a checked config (and the name of outputs/X, where none is given), and back: the later
+over the earlier.
 
 YAML files (`--config`, several may be layered) override the defaults, the command line (`--train.epochs 3`) overrides the files. One
 grammar for every command: keys are written with underscores (dashes mean the same), lists given twice join, anything else is given once.

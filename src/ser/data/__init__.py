@@ -1,1 +1,1 @@
-"""Tables, the packed clip store, folds and batches."""
+"""What is given: tables, labels and votes, clips as they are kept, folds, augmentation, batches."""

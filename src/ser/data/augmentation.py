@@ -1,4 +1,5 @@
-"""Augmentation of training clips by audiomentations (https://github.com/iver56/audiomentations) and a few transforms of our own.
+"""Augmentation of training clips by audiomentations (https://github.com/iver56/audiomentations) and a few transforms of our
+own: which of them, in which order.
 
 A clip's augmentation is a function of the clip and a seed, nothing else: the seed comes from
 `seed_of(seed, "augment", epoch, clip_id)`, so workers, batch size and interruptions can't change it.

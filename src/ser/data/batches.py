@@ -1,4 +1,4 @@
-"""Which clips go into which batch, and the loader that prepares them.
+"""Which clips go into which batch, the loader that prepares them in worker processes, and each clip's seed of augmentation.
 
 Training: an epoch is a list of groups, one optimizer step each, of near-equal length; the order follows
 from a seed alone. Prediction: batches of near-equal length, or of exactly equal length for models whose

@@ -1,4 +1,5 @@
-"""What was computed of single clips, kept on disk: files of a few clips each, keyed by the hash of the decoded samples.
+"""What was computed of single clips, kept on disk: files of a few clips each, keyed by the hash of the decoded samples (what else
+makes it stale is up to those who keep something here).
 
 Neither a file's name nor its neighbours matter, and two stores with the same audio share what is there.
 """

@@ -1,4 +1,5 @@
-"""The emotions, their names in English and Korean, and the label sets that tasks and checkpoints use.
+"""The emotions, their names in English and Korean, the label sets that tasks and checkpoints use, and which of a set
+stands for an emotion it lacks.
 
 One emotion has one key: `canonical` turns any name for it into that key, and everything written or compared uses keys.
 The order of a label set matters only where a task fixes it (integer labels); the order of a checkpoint's outputs is

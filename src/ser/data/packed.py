@@ -1,4 +1,5 @@
-"""The files of a clip store: samples one after another, and an index with a row per file content, to which new clips are added.
+"""The files of a clip store: samples one after another, and an index with a row per file content, to which new clips are added;
+locks, damage, a full disk.
 
 A folder `clips-KEY`, KEY being the decode settings, holds `index.jsonl` (a first line that names the file of samples, then a line per
 clip), `audio-ID.i16` and `lock`. Samples are on the disk before their rows are written, so that after a kill at any moment every whole

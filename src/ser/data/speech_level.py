@@ -1,4 +1,5 @@
-"""How loud the speech of clips is: what tells a film's level from that of the clips a model was trained on."""
+"""How loud the speech of clips is: what tells a film's level from that of the clips a model was trained on, to which it is
+brought."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The packed clip store: every file is decoded and resampled once, then read from one int16 memory map.
+"""The packed clip store, the cache of decoded audio: every file, known by its bytes, is decoded and resampled once, then read from one
+int16 memory map; which settings share a folder.
 
 A clip is known by its file's bytes; all clips decoded by the same settings lie in one folder (`ser.data.packed`), to which new ones are
 added. So a changed file costs one decoding, and a moved or renamed data folder finds its clips again.

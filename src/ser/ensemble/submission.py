@@ -1,4 +1,4 @@
-"""The submission file: exactly the sample's ids and order, or nothing."""
+"""The submission file: exactly the sample's ids and order, or nothing (training itself writes none)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an ONNX file gives what the torch network gives, on clips of random length."""
+"""Whether an ONNX file gives what the torch network gives, on clips of random length, and how far off it may be."""
 
 from __future__ import annotations
 

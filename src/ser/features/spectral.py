@@ -1,4 +1,4 @@
-"""Log-mel spectrograms and MFCC in torch, equal to librosa's to 1e-4.
+"""Log-mel spectrograms and MFCC in torch, equal to librosa's to 1e-4; bands, window and hop are named by each network in `models/frames`.
 
 The one place where waves become spectral features: training, prediction and benchmarks all come here. A clip's features
 depend on that clip alone, its loudest moment included (`top_db`), never on its neighbours.

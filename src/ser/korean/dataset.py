@@ -1,4 +1,4 @@
-"""Labelled clips for training: a folder per emotion, and a torch data set over them for a loop of one's own."""
+"""Labelled clips for training: a folder per emotion or AI Hub's files, and a torch data set over them for a loop of one's own."""
 
 from __future__ import annotations
 

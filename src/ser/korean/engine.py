@@ -1,4 +1,5 @@
-"""Predicting files, texts, many files, folders and long recordings with a trained model that stays in memory."""
+"""Predicting files, texts, many files, folders and long recordings with a trained model that stays in memory, and how
+much of a clip is heard."""
 
 from __future__ import annotations
 

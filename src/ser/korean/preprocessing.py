@@ -1,4 +1,4 @@
-"""A file as the network would hear it, for a look or a loop of one's own."""
+"""A file as the network would hear it, for a look or a loop of one's own (the predictor doesn't use it)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Device, precision and memory, through accelerate."""
+"""Device, precision (what `auto` is, bf16 or float32) and memory, through accelerate."""
 
 from __future__ import annotations
 

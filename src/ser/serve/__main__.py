@@ -1,4 +1,5 @@
-"""Try a model in the browser: record or upload a clip, or write a text, and see the emotion.
+"""Try a model in the browser: record or upload a clip, or write a text, and see the emotion; the page,
+its port, the largest upload.
 
     pip install -r requirements-serve.txt
     python -m ser.serve --model outputs/demo/fold_0

@@ -1,4 +1,4 @@
-"""What the page says about one recording, one text, or both."""
+"""What the page says about one recording, one text, or both, and about what can't be answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The emotion of each segment of a film, kept on disk as it goes; short segments are widened, too short ones left without.
+"""The emotion of each segment of a film, kept on disk as it goes; what of it the model hears, how loud: short segments are
+widened, too short ones left without.
 
 A segment longer than the model was trained for is heard in equal parts, whose mean weighs by their length. A short one is widened
 into the pauses around it. What was predicted before a kill isn't predicted again, and ends in the same bytes.

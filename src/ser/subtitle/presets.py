@@ -1,4 +1,5 @@
-"""The numbers that those who take subtitles ask for: how much stands on the screen, how long, how far apart, which gaps are closed.
+"""The numbers that those who take subtitles ask for: letters a line and a second, how long and how far apart
+subtitles stand, which gaps are closed, whether short ones are joined.
 
 netflix_ko and netflix_en follow Netflix's timed text style guides (general requirements, Korean, English); youtube sets no rules itself,
 its values are the custom there; plain is this project's own. A key that is given (`--subtitles.columns 30`) wins over a preset's.

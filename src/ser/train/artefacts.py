@@ -1,4 +1,5 @@
-"""What every finished model of a run leaves in its folder, whatever its kind: one place for the data contract."""
+"""What every finished model of a run leaves in its folder, whatever its kind: one place for the data contract (test clips
+that can't be used get the prior)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run: the K folds of one experiment, in one output folder, from tables to the OOF report.
+"""A run: the K folds of one experiment in one folder, from tables to the OOF report; which keys may change when it goes on.
 
 Each step leaves a file that a person can read and the next step takes from there; finished folds are
 skipped, so the same command run again goes on where the last one stopped.

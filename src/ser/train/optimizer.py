@@ -1,4 +1,4 @@
-"""AdamW with one learning rate for the encoder and another for the head, and their schedule."""
+"""AdamW with one learning rate for the encoder and another for the head, their warm-up and schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What turns an encoder's hidden states into logits.
+"""What turns an encoder's hidden states into logits: layer weights, pooling, dropout, linear layers.
 
 `PooledHead` on means is the hub's own head in another form: the hub projects each frame, averages and classifies, all of it linear.
 Here the average is standardised before one linear layer, which AdamW and a solver can both work with; `to_hub` and `from_hub` go from

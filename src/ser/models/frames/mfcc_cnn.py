@@ -1,4 +1,4 @@
-"""MFCC(40) and a 2-D convolutional network: blocks of convolution, batch norm and dropout, then pooling over all frames."""
+"""40 MFCC (window and hop stand here) and a 2-D convolutional network: blocks of convolution, batch norm and dropout, then pooling."""
 
 from __future__ import annotations
 

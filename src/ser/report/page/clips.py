@@ -1,4 +1,5 @@
-"""The clips that a page lets one hear: which ones, and what is shown beside each."""
+"""The clips that a page lets one hear: which ones (surest mistakes, close calls; how many), and what is shown
+beside each."""
 
 from __future__ import annotations
 
