@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE, PAGE = ROOT / "src" / "ser", ROOT / "README.md"
 BEGIN, END = "<!-- the map: python tests/test_map.py -->\n", "<!-- the end of the map -->\n"
 OTHER_FILES = {
-    "compare/candidates.yaml": "what is known of the models that `ser.compare` offers when none is named",
+    "compare/candidates.yaml": "what is known of the models that `ser.compare` offers when none is named (licence, classes, languages)",
     "models/text/emotion_words.csv": "the Korean words and signs that `emotion_words` counts",
     "report/page/page.css": "colours, light and dark, and the layout of report.html",
     "report/page/page.html": "the template of report.html",

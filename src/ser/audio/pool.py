@@ -1,4 +1,4 @@
-"""Decode many files at once, each in a process that may die.
+"""Decode many files at once, each in a process that may die, and that is ended when a file takes too long.
 
 Damaged files can crash a native decoder or keep it busy for ever. Here that costs one file its status, not the run its
 life. The processes are plain subprocesses, so a script needs no `__main__` guard to use them.

@@ -1,4 +1,5 @@
-"""One model on the clips of a store, batch by batch: probabilities, the same in training, prediction and evaluation.
+"""One model on the clips of a store, batch by batch: probabilities, the same in training, prediction and evaluation; how
+large the batches are, and what happens when memory runs out.
 
 A clip's probabilities don't depend on the clips around it: batches are of near-equal length under a mask,
 or of exactly equal length for models that hear padding in spite of it.

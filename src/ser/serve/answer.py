@@ -1,4 +1,4 @@
-"""What the page says about one recording, one text, or both, and about what can't be answered."""
+"""What the page says about one recording, one text, or both (by a model that takes both; one of voices passes the text over)."""
 
 from __future__ import annotations
 

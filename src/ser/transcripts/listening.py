@@ -1,4 +1,5 @@
-"""What speech to text is given to hear: stretches of speech with short pauses between them, at most half a minute at a time.
+"""What speech to text is given to hear: stretches of speech with short pauses between them, and some silence around them, at most half a
+minute at a time.
 
 Whisper hears 30 s at once. Long pauses are shortened, because it invents sentences in them; what it says of a window's time is told as
 the recording's time again.

@@ -1,4 +1,4 @@
-"""Which voice each clip to predict has: a speaker known from training or a new one, by clustering all of them.
+"""Which voice each clip to predict has: a speaker known from training or a new one; how far apart voices are, for `clustering` as well.
 
 The training clips, whose speakers are known, teach which directions of the feature space tell voices apart. In that space the clips
 to predict are clustered together with the known speakers: each either belongs to one of them or to a new voice. Emotion
