@@ -37,10 +37,13 @@ prepare_environment() {
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile "${files[@]/#/-r}"
         [ ${#alone[@]} -eq 0 ] || "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "${alone[@]}"
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --editable .
-        # On all cores, where pip has one. Left to Python it is never written down in many images (PYTHONDONTWRITEBYTECODE), and every
-        # process compiles for seconds. What can't be compiled is meant for another Python.
-        "$PYTHON" -m compileall -q -j 0 "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" > /dev/null 2>&1 || true
+        compile "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
         printf '%s\n' "$wanted" > "$stamp"
     fi
+    compile src
     export PYTHON
 }
+
+# What lies below a folder, once and on all cores. Left to Python it is never written down in many images (PYTHONDONTWRITEBYTECODE), and
+# every process compiles for seconds. What can't be compiled is meant for another Python.
+compile() { "$PYTHON" -m compileall -q -j 0 "$1" > /dev/null 2>&1 || true; }
