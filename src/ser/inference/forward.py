@@ -17,8 +17,8 @@ from accelerate import Accelerator
 
 from ser.data.batches import PreparedClips, load_batches, prediction_batches
 from ser.data.inputs import Store
-from ser.inference.beside_each_other import beside_each_other, weights_cast_once
 from ser.models.base import Model
+from ser.runtime.beside_each_other import beside_each_other, weights_cast_once
 from ser.runtime.errors import UserError, is_out_of_memory
 from ser.runtime.progress import ProgressBar
 

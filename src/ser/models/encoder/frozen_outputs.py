@@ -30,11 +30,12 @@ from ser.models.encoder.freezing import final_norm, transformer
 from ser.models.encoder.heads import PooledHead
 from ser.models.encoder.lora import without_adapters
 from ser.models.encoder.states import hidden_states, last_state
+from ser.runtime.beside_each_other import beside_each_other
 from ser.runtime.errors import UserError
 from ser.runtime.files import locked
 from ser.runtime.progress import ProgressBar
 
-FORMAT = 3  # raise it when what is kept of a clip changes
+FORMAT = 4  # raise it when what is kept of a clip changes
 GPU_BATCH = 16
 WAIT_SECONDS = 0.2  # between two looks whether another process is done
 _OF_THE_HEAD = ("id2label", "label2id", "problem_type", "classifier_proj_size", "use_weighted_layer_sum")
@@ -176,25 +177,31 @@ def _claimed(folder: Path, hashes: Sequence[str]) -> Iterator[Literal["mine", "t
                 lock.unlink(missing_ok=True)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def compute_outputs(
     model: EncoderModel, store: Store, rows: np.ndarray, accelerator: Accelerator, below: int | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
     """What is kept of the clips of these rows, by the hash of their sound; below: as in `cached_outputs`.
 
-    On a CPU each clip goes alone: it is as fast, and an interruption can't change which clips share a batch, and with it the last digit.
+    On a CPU each clip goes alone, some beside each other: it is quicker, and an interruption can't change which clips share a batch, and
+    with it the last digit.
     """
-    kept, hashes = {}, store.report["audio_hash"]
-    size = 1 if accelerator.device.type == "cpu" else GPU_BATCH
-    for batch_rows in prediction_batches(store.frames, rows, size, model.exact_length):
+    hashes, on_cpu = store.report["audio_hash"], accelerator.device.type == "cpu"
+
+    def hear(batch_rows: list[int]) -> dict[str, dict[str, np.ndarray]]:
         batch = model.frontend.collate([model.frontend.prepare(store[row]) for row in batch_rows])
         batch = {name: value.to(accelerator.device) for name, value in batch.items()}
         with accelerator.autocast():
             states, mask = hidden_states(model.encoder, batch, model.head.every_layer or below is not None)
+        kept = {}
         for place, row in enumerate(batch_rows):
             own, real = tuple(state[place : place + 1] for state in states), None if mask is None else mask[place : place + 1]
             kept[hashes[row]] = {"outputs": _pooled(model, own, real) if below is None else _frames(own[below], real).cpu().numpy()}
-    return kept
+        return kept
+
+    batches = prediction_batches(store.frames, rows, 1 if on_cpu else GPU_BATCH, model.exact_length)
+    heard = beside_each_other(hear, batches) if on_cpu else map(hear, batches)
+    return {name: clip for kept in heard for name, clip in kept.items()}
 
 
 def _pooled(model: EncoderModel, states: tuple[torch.Tensor, ...], mask: torch.Tensor | None) -> np.ndarray:

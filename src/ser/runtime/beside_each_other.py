@@ -1,7 +1,7 @@
 """Several clips at once through a network on a CPU, each on threads of its own: what they wait for each other within a clip is spared.
 
-Measured on wav2vec2-base, two cores, a clip on one of them each, beside clip by clip on both: 1.13 to 1.2 times the speed in float32,
-1.07 in bf16.
+Measured on two cores, a clip on one of them each, beside clip by clip on both: 1.13 to 1.2 times the speed of wav2vec2-base in float32
+and 1.07 in bf16, 1.11 to 1.24 times that of Whisper base.
 """
 
 from __future__ import annotations

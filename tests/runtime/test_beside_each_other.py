@@ -8,9 +8,9 @@ from checkpoints import LABELS, make_checkpoint, waves
 from ser.config import ModelConfig
 from ser.data.inputs import Store
 from ser.inference import forward
-from ser.inference.beside_each_other import _at_once, beside_each_other
 from ser.inference.forward import predict_probabilities
 from ser.models.registry import build_model
+from ser.runtime.beside_each_other import _at_once, beside_each_other
 from ser.runtime.device import make_accelerator
 
 
