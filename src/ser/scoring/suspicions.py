@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ser.data.label_matrix import label_sets
+from ser.inference.run_files import is_fitted_in_one_go
 
 TOO_GOOD = 0.85
 
@@ -44,8 +45,12 @@ def suspicions(scores: Mapping[str, float], folds: Mapping[int, tuple[Mapping, p
         lucky = min(chance + 3 * np.sqrt(chance * (1 - chance) / max(metrics["train_clips"], 1)), _halfway(chance))
         best = history["train_accuracy"].max()
         if best <= lucky:
+            at_chance = f"(best {best:.3f}, always the same answer {chance:.3f})"
             found.append(
-                f"fold {number} did not converge: its train accuracy never left chance (best {best:.3f}, always the same answer "
-                f"{chance:.3f}). Try another run.seed, a lower train.learning_rate or a longer train.warmup."
+                f"fold {number} learnt nothing: not even of its training clips more than chance is right {at_chance}. Look at its labels "
+                "and listen to some clips; another model may hear more."
+                if is_fitted_in_one_go(metrics)
+                else f"fold {number} did not converge: its train accuracy never left chance {at_chance}. Try another run.seed, a lower "
+                "train.learning_rate or a longer train.warmup."
             )
     return found
