@@ -121,7 +121,7 @@ def test_train_accuracy_stuck_at_chance_is_called_not_converged(run):
 
 
 def test_a_model_without_epochs_at_chance_is_not_told_to_change_its_rates():
-    metrics = {"chance": 0.17, "train_clips": 500, "epoch_chosen_by": IN_ONE_GO}
+    metrics = {"chance": 0.17, "train_clips": 500, "scores": {"majority": 0.17}, "epoch_chosen_by": IN_ONE_GO}
     (told,) = suspicions({"accuracy": 0.17, "majority": 0.17}, {0: (metrics, pd.DataFrame({"train_accuracy": [0.17]}))})
     assert "learnt nothing" in told and "train." not in told
 
