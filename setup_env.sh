@@ -37,13 +37,16 @@ prepare_environment() {
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile "${files[@]/#/-r}"
         [ ${#alone[@]} -eq 0 ] || "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "${alone[@]}"
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --editable .
-        compile "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+        compile "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" 0
         printf '%s\n' "$wanted" > "$stamp"
     fi
-    compile src
+    compile src 1
     export PYTHON
 }
 
-# What lies below a folder, once and on all cores. Left to Python it is never written down in many images (PYTHONDONTWRITEBYTECODE), and
-# every process compiles for seconds. What can't be compiled is meant for another Python.
-compile() { "$PYTHON" -m compileall -q -j 0 "$1" > /dev/null 2>&1 || true; }
+# What lies below folder $1, once, by $2 processes (0: one a core). Left to Python it is never written down in many images
+# (PYTHONDONTWRITEBYTECODE), and every process compiles for seconds. What can't be compiled is meant for another Python.
+# Not python -m compileall: that takes Ctrl-C for itself, and the script would go on.
+compile() {
+    "$PYTHON" -c 'import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=int(sys.argv[2]))' "$@" 2> /dev/null || true
+}

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.measuring import Options, machine, peak_memory_mb
@@ -39,6 +40,10 @@ PARTS = {
 }
 
 
+NEEDS = {"serving": ("fastapi", "uvicorn", "python_multipart")}
+"""Packages of a part that requirements.txt lacks, by the names they are imported by."""
+
+
 def main(words: list[str]) -> None:
     given = parse(words)
     if given.parts_file:  # a part in a process of its own
@@ -46,9 +51,13 @@ def main(words: list[str]) -> None:
         return
     found = {"machine": machine(), "options": vars(options_of(given)), "parts": {}}
     print("\n".join(f"{name}: {value}" for name, value in found["machine"].items()), flush=True)
-    failed = []
+    failed, left_out = [], []
     for part in given.parts or PARTS:
         print(f"\n== {part}: {PARTS[part]}", flush=True)
+        if lacking := [name for name in NEEDS.get(part, ()) if find_spec(name) is None]:
+            print(f"left out: {', '.join(lacking)} isn't installed (pip install -r requirements-api.txt)", flush=True)
+            left_out.append(part)
+            continue
         with tempfile.TemporaryDirectory() as folder:
             figures = Path(folder) / "part.json"
             command = [sys.executable, "-m", "benchmarks", part, *passed_on(given), "--parts_file", str(figures)]
@@ -60,9 +69,10 @@ def main(words: list[str]) -> None:
         write_table(given.output.with_suffix(".md"), found)
     if failed:
         sys.exit(f"error: {', '.join(failed)} failed; the figures of the others are in {given.output}")
-    print(
-        f"\nmade {given.output}: {len(found['parts'])} parts, with the machine and every round; {given.output.with_suffix('.md')}: a table"
-    )
+    if not found["parts"]:
+        sys.exit(f"error: nothing was measured; left out: {', '.join(left_out)}")
+    print("\nA ratio above 1 is that many times as fast as the first way named: the median of pairs that ran one right after the other.")
+    print(f"made {given.output} ({', '.join(found['parts'])}; the machine, every round) and {given.output.with_suffix('.md')} (a table)")
 
 
 def parse(words: list[str]) -> argparse.Namespace:

@@ -39,6 +39,7 @@ def make_folder(folder: Path, count: int, folds: int = 1) -> Path:
 
 def make_checkpoint(folder: Path, size: str) -> Path:
     """A network of this size as the hub would have it, without layer drop and SpecAugment, which would make two ways do different work."""
+    import torch
     from transformers import CONFIG_MAPPING, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
     if size == "whisper":
@@ -50,6 +51,7 @@ def make_checkpoint(folder: Path, size: str) -> Path:
         Wav2Vec2FeatureExtractor(return_attention_mask=size == "large").save_pretrained(folder)
     config.id2label = dict(enumerate(LABELS))
     config.label2id = {name: number for number, name in enumerate(LABELS)}
+    torch.manual_seed(0)  # the same network in every run: how many answers padding changes depends on it
     AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
     return folder
 

@@ -47,7 +47,7 @@ def test_a_part_leaves_its_figures_and_the_machine(tmp_path, monkeypatch, capsys
     found = run_quick(tmp_path / "figures.json", monkeypatch, "augmentation")
     assert (
         capsys.readouterr().out.splitlines()[-1]
-        == f"made {tmp_path}/figures.json: 1 parts, with the machine and every round; {tmp_path}/figures.md: a table"
+        == f"made {tmp_path}/figures.json (augmentation; the machine, every round) and {tmp_path}/figures.md (a table)"
     )
     assert found["machine"]["device"] and len(found["machine"]["load_before"]) == 3
     gain = next(case for case in found["parts"]["augmentation"]["cases"] if case["name"] == "gain")

@@ -257,6 +257,17 @@ def test_an_emotions_folder_without_audio_stops_what_needs_labels(files, tmp_pat
     assert read(root, need_labels=False).train.ids == ("Angry/a.wav",)
 
 
+def test_demo_data_in_an_empty_input_folder_is_not_taken_for_the_competition(tmp_path, capsys):
+    """Fault: `bash train.sh` leaves input/demo; the next command found its clips below input, and an emotion named demo."""
+    (tmp_path / "input" / "demo" / "train").mkdir(parents=True)
+    write_wav(competition(tmp_path / "input" / "demo") / "train" / "a.wav", tone())
+    wrong(tmp_path / "input", r"input holds no train\.csv and no audio")
+    assert "demo left out, data of its own with a train.csv (--data.root" in capsys.readouterr().err
+    (tmp_path / "input" / "happy").mkdir()
+    write_wav(tmp_path / "input" / "happy" / "b.wav", tone())
+    assert read_dataset(DataConfig(root=str(tmp_path / "input"))).train.ids == ("happy/b.wav",)
+
+
 def test_a_folder_that_is_named_like_audio_is_not_lost(tmp_path):
     (tmp_path / "sad/x.wav").mkdir(parents=True)
     assert read(tmp_path).train.ids == ("sad/x.wav",)

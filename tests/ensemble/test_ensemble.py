@@ -106,7 +106,7 @@ def test_test_clips_given_the_prior_are_counted_in_record_and_last_line(tmp_path
     run = make_run(tmp_path / "run", data={"test_prior": [{"id": "TEST_0004", "status": "silent"}]})
     ensemble.main([str(run), "--output", str(output)])
     assert read_json(output.with_suffix(".json"))["test_clips_given_the_prior"] == ["TEST_0004"]
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"wrote {output} (20 rows, 1 of them the prior)")
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"wrote {output} (20 rows, 1 of them the prior")
     assert len(pd.read_csv(output)) == 20
 
 

@@ -1,4 +1,5 @@
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -36,6 +37,27 @@ def test_results_come_in_order_from_several_threads_without_gradients():
     assert list(beside_each_other(work, range(50))) == list(range(50))
     assert len(seen) > 1 and threading.get_ident() not in seen
     assert torch.get_num_threads() == 4 and torch.is_grad_enabled()
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("fails", [False, True])
+def test_weights_that_change_afterwards_are_not_answered_from_old_casts(fails):
+    """Fault: what autocast made of trainable weights in these threads outlived them; a resumed run in bf16 was judged by old weights."""
+    layer, wave = torch.nn.Linear(8, 8), torch.randn(1, 8)
+
+    def work(number):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            layer(wave)
+        if fails and number == 5:
+            raise ValueError("five")
+
+    with suppress(ValueError):
+        list(beside_each_other(work, range(8)))
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+        expected = layer(wave)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(layer(wave).float(), expected, atol=0.1, rtol=0.02)
 
 
 @pytest.mark.usefixtures("four_threads")

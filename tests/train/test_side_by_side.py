@@ -1,6 +1,7 @@
 """Folds in processes of their own: the same files as one after the other, one stop for all, and a failure that is told."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,22 @@ def test_folds_side_by_side_leave_the_files_of_one_after_the_other(data, tmp_pat
     assert reports[0]["oof"] == reports[1]["oof"]
     assert told.count("out-of-fold: ") == 2, "each run's report is made once, by the command itself"
     assert load_config(two / "config.yaml").run.processes == 2, "not what its processes were told"
+
+
+@pytest.mark.long
+def test_the_last_fold_alone_ends_in_the_bytes_of_the_whole_run(data, tmp_path, monkeypatch, capfd):
+    """Fault: the threads of each process followed from the folds still to be trained, and with them the last digits."""
+    monkeypatch.setattr(side_by_side, "processors", lambda: 2)
+    config = load_config(config_of(tmp_path / "x", data, 2, train=ALONE["train"] | {"threads": None}))
+    train(config)
+    fold = tmp_path / "x" / "outputs" / "tiny" / "fold_1"
+    whole = {name: (fold / name).read_bytes() for name in ("model/model.safetensors", "history.csv")}
+    shutil.rmtree(fold)
+    train(config)
+    assert whole == {name: (fold / name).read_bytes() for name in whole}
+    told = capfd.readouterr().out
+    assert "2 folds at a time, each in a process of its own with 1 thread\n" in told
+    assert "1 fold at a time, each in a process of its own with 1 thread\n" in told
 
 
 @pytest.mark.long

@@ -59,6 +59,15 @@ def audio_below(root: Path, allow_outside: bool) -> list[str]:
     return sorted(found)
 
 
+def one_data_set_below(root: Path, allow_outside: bool) -> list[str]:
+    """As `audio_below`, but for folders in `root` with a train.csv: each is a data set of its own (input/demo), left out and told."""
+    names = audio_below(root, allow_outside)
+    apart = sorted({first for first in (name.partition("/")[0] for name in names) if (root / first / "train.csv").is_file()})
+    if apart:
+        say(f"{root}: {shown(apart)} left out, data of its own with a train.csv (--data.root {root / apart[0]})", file=sys.stderr)
+    return [name for name in names if name.partition("/")[0] not in apart]
+
+
 def check_every_class_has_clips(root: Path, used: Sequence[str], labels: str) -> None:
     """Raises UserError where a folder named after an emotion isn't among the folders `used` by clips: its class would vanish.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ser.config import DataConfig
 from ser.data.csv_input import CsvInput, as_text, check_ids, count, is_missing, read_csv_input, read_transcripts, shown
-from ser.data.folders import audio_below, check_every_class_has_clips
+from ser.data.folders import audio_below, check_every_class_has_clips, one_data_set_below
 from ser.data.label_column import LABEL_COLUMNS, OWN, read_labels, renamed, written_labels
 from ser.data.label_matrix import read_label_matrix, refuse_folders
 from ser.data.labels import is_emotion
@@ -94,7 +94,7 @@ def read_dataset(config: DataConfig, need_labels: bool = True) -> Dataset:
         return _read_single_csv(root, config, need_labels)
     if (root / "train.csv").is_file() or (root / "test.csv").is_file():
         return _read_competition(root, config, need_labels)
-    clips = audio_below(root, config.allow_absolute_paths) if root.is_dir() else []
+    clips = one_data_set_below(root, config.allow_absolute_paths) if root.is_dir() else []
     if clips:
         return _read_folders(root, clips, config, need_labels)
     raise UserError(_no_data(root))

@@ -57,12 +57,12 @@ def main(argv: list[str]) -> None:
     record = blend_runs(given.runs, output, given.method, given.sample, given.allow_missing_folds)
     print(summary(record))
     prior = len(record["test_clips_given_the_prior"])
-    rows = f"{record['test_clips']} rows, {prior} of them the prior"
+    rows = f"{record['test_clips']} rows" + f", {prior} of them the prior, for clips that can't be used" * bool(prior)
     if not record["test_clips"]:
         rows = f"no test clips to submit: out-of-fold probabilities of {record['oof']['n']} training clips"
-    print(f"wrote {output} ({rows}), {output.with_suffix('.json')} and {output.with_suffix('.html')} (open it in a browser)")
     weights = {Path(run["run"]).name: run["weight"] for run in record["runs"]}
     track_submission(output, given.runs, {"oof": record["oof"], "method": record["method"], "weights": weights})
+    print(f"wrote {output} ({rows}), {output.with_suffix('.json')} and {output.with_suffix('.html')} (open it in a browser)")
 
 
 def summary(record: dict) -> str:

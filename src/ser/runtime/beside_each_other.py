@@ -50,6 +50,7 @@ def beside_each_other(work: Callable[[Item], Result], items: Iterable[Item], at_
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.clear_autocast_cache()  # the process's as well: what these threads cast would outlive the weights it was made of
         torch.set_num_threads(threads)  # MKL's number is the process's
 
 

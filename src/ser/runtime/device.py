@@ -46,7 +46,8 @@ def precision_here(precision: str) -> str:
 def device_told(precision: str) -> str:
     """Where networks run in this process, in words: somebody who rents a GPU sees at once whether it is found."""
     accelerator = make_accelerator(precision)
-    where = {"cuda": torch.cuda.get_device_name, "cpu": lambda: f"the CPU ({torch.get_num_threads()} threads): no GPU was found"}
+    threads = torch.get_num_threads()
+    where = {"cuda": torch.cuda.get_device_name, "cpu": lambda: f"the CPU ({threads} thread{'s' * (threads > 1)}): no GPU was found"}
     kind = accelerator.device.type
     return f"training in {precision_here(precision)} on {where[kind]() if kind in where else kind}"
 

@@ -54,8 +54,8 @@ def train_side_by_side(run: Experiment, folds: Sequence[int], stopper: Stopper) 
     """
     waiting, running, told = list(folds), [], queue.SimpleQueue()
     at_once = min(run.config.run.processes, len(waiting))
-    threads = run.config.train.threads or max(1, processors() // at_once)
-    say(f"{at_once} folds at a time, each in a process of its own with {threads} thread(s)")
+    threads = threads_of_each(run.config)
+    say(f"{at_once} fold{'s' * (at_once > 1)} at a time, each in a process of its own with {threads} thread{'s' * (threads > 1)}")
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "config.yaml"
         save_config(as_trained_alone(run, threads), file)
@@ -75,6 +75,11 @@ def train_side_by_side(run: Experiment, folds: Sequence[int], stopper: Stopper) 
                 _stop([training.process for training in running])
             _pass_on(told)
             save_config(run.config, run.folder / "config.yaml")  # each process wrote its own way to train there
+
+
+def threads_of_each(config: Config) -> int:
+    """Threads of a fold, however many folds are still to be trained: with another number of them sums end in other digits."""
+    return config.train.threads or max(1, processors() // min(config.run.processes, config.cv.n))
 
 
 def as_trained_alone(run: Experiment, threads: int) -> Config:

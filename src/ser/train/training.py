@@ -110,7 +110,7 @@ def _train_folds(runs: list[Experiment], folds: list[int] | None, stopper: Stopp
         return
     for run in runs:
         own = [fold for of, fold in waiting if of is run]
-        if min(setting.processes, len(own)) > 1 and not distributed.is_initialized():
+        if own and setting.processes > 1 and not distributed.is_initialized():
             train_side_by_side(run, own, stopper)
             continue
         if own and model_class(run.config.model.kind).by_epochs:

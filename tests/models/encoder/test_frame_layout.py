@@ -38,6 +38,13 @@ def test_without_gradients_nothing_is_copied(model):
     assert not any(layouts(model, gradients=False))
 
 
+def test_an_activation_with_weights_keeps_their_names(tmp_path):
+    """Fault: saved under other names, they were missing when transformers opened the folder."""
+    folder = make_checkpoint(tmp_path / "checkpoint", "wav2vec2-layer", feat_extract_activation="prelu")
+    names = build_model(ModelConfig(name=str(folder)), LABELS, 4.0).encoder.state_dict().keys()
+    assert "feature_extractor.conv_layers.0.activation.weight" in names
+
+
 def test_values_and_gradients_are_those_of_transformers(model):
     reference = AutoModel.from_config(model.encoder.config)
     reference.load_state_dict(model.encoder.state_dict())  # names of weights are the checkpoint's

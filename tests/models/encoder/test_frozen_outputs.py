@@ -113,6 +113,20 @@ def test_outputs_are_computed_once_and_shared_by_content_not_by_name(tmp_path, s
     assert computed[len(SECONDS) :] == [6400], "a known clip under another name is found, another clip under a known name isn't"
 
 
+def test_where_memory_is_short_for_several_clips_they_go_one_after_the_other(tmp_path, store, monkeypatch):
+    """Fault: up to four clips went through the encoder at a time, and a machine with memory for one ended in an error."""
+    model, accelerator, rows = model_of(tmp_path, "wav2vec2-layer"), make_accelerator("fp32"), np.arange(len(SECONDS))
+    usual = frozen_outputs.compute_outputs(model, store, rows, accelerator)
+
+    def short_of_memory(work, items):
+        raise MemoryError
+
+    monkeypatch.setattr(frozen_outputs, "beside_each_other", short_of_memory)
+    found = frozen_outputs.compute_outputs(model, store, rows, accelerator)
+    assert found.keys() == usual.keys()
+    assert all((found[name]["outputs"] == usual[name]["outputs"]).all() for name in usual)
+
+
 def test_processes_that_want_the_same_outputs_share_the_work(tmp_path, store, computed, monkeypatch):
     monkeypatch.setattr(frozen_outputs, "CLIPS_PER_FILE", 1)
     models = [model_of(tmp_path / name, "wav2vec2-layer") for name in "ab"]

@@ -26,5 +26,5 @@ class LaidOut(nn.Module):
 def lay_out_frames(encoder: PreTrainedModel) -> None:
     """Have every convolution of the feature encoder behind which a layer norm stands hand on frames in the order of memory."""
     for layer in getattr(getattr(encoder, "feature_extractor", None), "conv_layers", ()):
-        if isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm):
+        if isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) and not any(True for _ in layer.activation.parameters()):
             layer.activation = LaidOut(layer.activation)

@@ -31,7 +31,7 @@ from ser.models.encoder.heads import PooledHead
 from ser.models.encoder.lora import without_adapters
 from ser.models.encoder.states import hidden_states, last_state
 from ser.runtime.beside_each_other import beside_each_other
-from ser.runtime.errors import UserError
+from ser.runtime.errors import UserError, is_out_of_memory
 from ser.runtime.files import locked
 from ser.runtime.progress import ProgressBar
 
@@ -183,8 +183,7 @@ def compute_outputs(
 ) -> dict[str, dict[str, np.ndarray]]:
     """What is kept of the clips of these rows, by the hash of their sound; below: as in `cached_outputs`.
 
-    On a CPU each clip goes alone, some beside each other: it is quicker, and an interruption can't change which clips share a batch, and
-    with it the last digit.
+    On a CPU each clip goes alone, some beside each other: quicker, and an interruption can't change a batch, and with it the last digit.
     """
     hashes, on_cpu = store.report["audio_hash"], accelerator.device.type == "cpu"
 
@@ -200,7 +199,12 @@ def compute_outputs(
         return kept
 
     batches = prediction_batches(store.frames, rows, 1 if on_cpu else GPU_BATCH, model.exact_length)
-    heard = beside_each_other(hear, batches) if on_cpu else map(hear, batches)
+    try:
+        heard = list(beside_each_other(hear, batches) if on_cpu else map(hear, batches))
+    except (RuntimeError, MemoryError) as error:
+        if not (on_cpu and is_out_of_memory(error)):
+            raise
+        heard = list(map(hear, batches))  # one clip needs a part of the memory
     return {name: clip for kept in heard for name, clip in kept.items()}
 
 
