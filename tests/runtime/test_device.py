@@ -39,7 +39,8 @@ def test_processors_are_those_of_the_affinity():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is found")
 def test_a_run_tells_that_no_gpu_was_found():
-    told = f"the CPU ({torch.get_num_threads()} threads): no GPU was found"
+    threads = torch.get_num_threads()
+    told = "the CPU (1 thread): no GPU was found" if threads == 1 else f"the CPU ({threads} threads): no GPU was found"
     assert device_told("auto") == f"training in fp32 on {told}" and device_told("bf16") == f"training in bf16 on {told}"
     with pytest.raises(UserError, match="given half; allowed: auto, fp32, bf16, fp16"):
         device_told("half")
