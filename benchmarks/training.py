@@ -3,7 +3,8 @@
 Ordinary is what transformers' run_audio_classification.py does: every step decodes its files, pads them to the longest of a random
 batch, and goes through Trainer; the feature encoder is frozen as there (Whisper: all is trained, on 30 s, on both sides what the
 family does as it comes). As it comes it runs in float32 and loads in the main process; "same precision" gives it this repository's
-precision and workers. Ours is `ser.train` itself, its second epoch, as its timing.csv says.
+precision and workers. Ours is `ser.train` itself, its second epoch, as its timing.csv says: as it comes, and in float32 where that is
+something else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from transformers import (
 from benchmarks.clips import PEAK, RATE, make_checkpoint, make_folder, on_gpu
 from benchmarks.measuring import Case, Options, in_turn, quietly
 from ser.config import Config
-from ser.runtime.device import cpu_has_bf16
+from ser.train.precision import precision_of
 from ser.train.training import train
 
 
@@ -57,11 +58,11 @@ def compare(size: str, folder: Path, count: int, batch: int, workers: int, round
     ways = {
         "ordinary, as it comes": lambda: ordinary(checkpoint, folder, count, batch, False, 0),
         "ordinary, same precision and workers": lambda: ordinary(checkpoint, folder, count, batch, on_gpu(), workers),
-        "ser.train": lambda: own("auto"),
-        "ser.train, bf16": lambda: own("bf16"),
+        "ser.train, as it comes": lambda: own("auto"),
+        "ser.train, float32": lambda: own("fp32"),
     }
-    if not cpu_has_bf16():
-        del ways["ser.train, bf16"]  # what auto is, or slower
+    if precision_of(our_config(checkpoint, folder, batch, workers, size, "auto")) == "auto":
+        del ways["ser.train, float32"]  # as it comes, or on a GPU, where nobody wants it
     if not on_gpu() and not workers:
         del ways["ordinary, same precision and workers"]  # it is the same
 
@@ -79,7 +80,7 @@ def compare(size: str, folder: Path, count: int, batch: int, workers: int, round
     seconds = in_turn({way: (lambda way=way, run=run: watched(way, run)) for way, run in ways.items()}, rounds, warm=False)
     notes = {"batch": batch, "workers": workers} | ({"GPU memory in MB": memory} if memory else {})
     notes["of an epoch of ser.train, waiting for clips"] = f"{statistics.median(waiting):.1%}"
-    if used := mfu(checkpoint, count / min(seconds["ser.train"])):
+    if used := mfu(checkpoint, count / min(seconds["ser.train, as it comes"])):
         notes["MFU, bf16, of ser.train"] = f"{used:.0%}"
     return Case(f"epoch, {size}", seconds, count, "clips", notes)
 
@@ -156,6 +157,11 @@ def ordinary(checkpoint: Path, folder: Path, count: int, batch: int, bf16: bool,
 
 def ours(checkpoint: Path, folder: Path, batch: int, workers: int, size: str, precision: str) -> dict[str, float]:
     """The line of timing.csv of the second epoch of `ser.train`; the clips were decoded and the head solved before."""
+    train(our_config(checkpoint, folder, batch, workers, size, precision), folds=[0])
+    return pd.read_csv(folder / "run" / "fold_0" / "timing.csv").iloc[-1].to_dict()
+
+
+def our_config(checkpoint: Path, folder: Path, batch: int, workers: int, size: str, precision: str) -> Config:
     config = Config()
     config.data.root, config.data.cache = str(folder / "data"), str(folder / "cache")
     config.model.name, config.model.layer_drop, config.model.mask_time_prob = str(checkpoint), 0.0, 0.0
@@ -163,5 +169,4 @@ def ours(checkpoint: Path, folder: Path, batch: int, workers: int, size: str, pr
     config.cv.n, config.train.epochs, config.train.batch_size, config.train.workers = 2, 2, batch, workers
     config.train.precision, config.tracking.mode = precision, "disabled"
     config.run.output, config.run.start_over = str(folder / "run"), True
-    train(config, folds=[0])
-    return pd.read_csv(folder / "run" / "fold_0" / "timing.csv").iloc[-1].to_dict()
+    return config

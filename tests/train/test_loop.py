@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
-from checkpoints import make_checkpoint
 from ser.config import load_config
 from ser.data.batches import PreparedClips
 from ser.models.encoder.encoder import EncoderModel
@@ -144,16 +143,6 @@ def test_the_chance_a_fold_writes_down_is_that_of_its_sampler(data, tmp_path):
 def test_bfloat16_trains_on_this_machine(data, tmp_path):
     folder = trained(tmp_path, data, "bf16", ["--train.precision", "bf16", "--train.epochs", "1"])
     assert np.isfinite(pd.read_csv(folder / "history.csv")["train_loss"]).all()
-
-
-def test_who_trains_a_large_network_on_a_processor_with_bf16_is_told_of_it(data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    large = {"name": str(make_checkpoint(tmp_path / "whisper", "whisper")), "from_scratch": None, "freeze": "feature_encoder"}
-    for precision, told in {"auto": True, "fp32": False}.items():
-        trained(tmp_path, data, precision, train={"epochs": 1, "precision": precision}, model=large)
-        assert ("--train.precision bf16" in capsys.readouterr().out) is told
-    trained(tmp_path, data, "small", train={"epochs": 1})
-    assert "bf16" not in capsys.readouterr().out
 
 
 WAITS = {"item", "tolist", "__float__", "__int__", "__bool__", "__index__", "cpu", "numpy"}

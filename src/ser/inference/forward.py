@@ -20,6 +20,7 @@ from ser.data.inputs import Store
 from ser.models.base import Model
 from ser.runtime.beside_each_other import beside_each_other, weights_cast_once
 from ser.runtime.errors import UserError, is_out_of_memory
+from ser.runtime.packed_weights import packed_weights
 from ser.runtime.progress import ProgressBar
 
 HEADS_AT_ONCE = 1024
@@ -72,7 +73,8 @@ def predict_probabilities(
             return batch_rows, model(**batch) if known is None else model.heard(**batch)
 
     bar = ProgressBar(total=len(rows), what=title, hidden=title is None)
-    with torch.no_grad(), weights_cast_once(accelerator.device), bar:
+    packed = packed_weights(model, accelerator.mixed_precision)
+    with torch.no_grad(), packed, weights_cast_once(accelerator.device), bar:
         best = cpu_batch(model) if accelerator.device.type == "cpu" else math.inf
         size = min(batch_size, best)
         batches = prediction_batches(store.frames, unheard, size, model.exact_length)

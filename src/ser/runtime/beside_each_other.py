@@ -7,12 +7,14 @@ and 1.07 in bf16, 1.11 to 1.24 times that of Whisper base.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
+
+from ser.runtime.errors import is_out_of_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +54,16 @@ def beside_each_other(work: Callable[[Item], Result], items: Iterable[Item], at_
         pool.shutdown(cancel_futures=True)
         torch.clear_autocast_cache()  # the process's as well: what these threads cast would outlive the weights it was made of
         torch.set_num_threads(threads)  # MKL's number is the process's
+
+
+def beside_or_alone(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The same, all of them; once more, one at a time, where memory is too small for several."""
+    try:
+        return list(beside_each_other(work, items))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return list(map(work, items))
 
 
 def _at_once(threads: int, at_most: int) -> int:

@@ -20,6 +20,7 @@ from ser.runtime.seeds import seed_of
 from ser.train.experiment import Experiment
 from ser.train.loop import seed_everything
 from ser.train.part import Part, note_preparation
+from ser.train.precision import precision_of
 from ser.train.signals import Stopper
 
 
@@ -67,7 +68,7 @@ def fitted_model(run: Experiment, part: Part) -> FittedModel:
         return model
     from ser.models.encoder.solving import SolvedEncoder
 
-    return SolvedEncoder(model, Path(config.data.cache), make_accelerator(config.train.precision), config.train.class_weights == "balanced")
+    return SolvedEncoder(model, Path(config.data.cache), make_accelerator(precision_of(config)), config.train.class_weights == "balanced")
 
 
 def start_head(run: Experiment, model: SerModel, rows: np.ndarray, seed: int, stopper: Stopper) -> None:
@@ -81,7 +82,7 @@ def start_head(run: Experiment, model: SerModel, rows: np.ndarray, seed: int, st
         return
     from ser.models.encoder.solving import outputs_of, solve_head
 
-    accelerator = make_accelerator(config.train.precision)
+    accelerator = make_accelerator(precision_of(config))
     outputs = outputs_of(model, run.train_store, Path(config.data.cache), accelerator, "training clips", stopper.check)
     with busy("solving the head"):
         solve_head(model, outputs, rows, run.train.labels[rows], config.train.class_weights == "balanced", seed)
@@ -106,7 +107,7 @@ def what_is_trained(run: Experiment, model: SerModel, stopper: Stopper) -> tuple
     from ser.models.encoder.frozen_outputs import FrozenHead, LastLayers
     from ser.models.encoder.solving import outputs_of
 
-    accelerator, cache = make_accelerator(run.config.train.precision), Path(run.config.data.cache)
+    accelerator, cache = make_accelerator(precision_of(run.config)), Path(run.config.data.cache)
     below = None if what == "encoder" else model.layer_count - settings.train_last_layers
     train = outputs_of(model, run.train_store, cache, accelerator, "training clips", stopper.check, below)
     test = None
@@ -120,7 +121,7 @@ def _fusion_on_vectors(run: Experiment, model: SerModel, stopper: Stopper) -> tu
     from ser.models.fusion.fusion import FusionHead
     from ser.models.fusion.fusion_vectors import fusion_vectors
 
-    accelerator, cache = make_accelerator(run.config.train.precision), Path(run.config.data.cache)
+    accelerator, cache = make_accelerator(precision_of(run.config)), Path(run.config.data.cache)
     train = fusion_vectors(model, run.train_store, np.arange(len(run.train)), cache, accelerator, "training clips", stopper.check)
     test = None
     if run.test_store is not None:

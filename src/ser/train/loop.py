@@ -35,6 +35,7 @@ from ser.train.loading import GroupLoader, ended_workers_are_told
 from ser.train.memory import MemoryErrors, no_second_try
 from ser.train.objective import Objective
 from ser.train.optimizer import build_optimizer, rate_factor, set_rates, warmup_steps
+from ser.train.precision import precision_of
 from ser.train.quick_dropout import quick_dropout
 from ser.train.signals import Stopper
 from ser.train.state import FoldData, Progress, StepNumbers
@@ -58,7 +59,7 @@ class Trainer:
 
         team: the processes that train it together: each computes its share of every step, the leading one writes and tells.
         """
-        self.accelerator = make_accelerator(config.train.precision)
+        self.accelerator = make_accelerator(precision_of(config))
         self.model = model.to(self.accelerator.device)
         self.data, self.config, self.title, self.team = data, config, title, team
         self.last_epoch = data.epochs or config.train.epochs

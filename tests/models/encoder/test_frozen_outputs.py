@@ -121,7 +121,7 @@ def test_where_memory_is_short_for_several_clips_they_go_one_after_the_other(tmp
     def short_of_memory(work, items):
         raise MemoryError
 
-    monkeypatch.setattr(frozen_outputs, "beside_each_other", short_of_memory)
+    monkeypatch.setattr("ser.runtime.beside_each_other.beside_each_other", short_of_memory)
     found = frozen_outputs.compute_outputs(model, store, rows, accelerator)
     assert found.keys() == usual.keys()
     assert all((found[name]["outputs"] == usual[name]["outputs"]).all() for name in usual)

@@ -30,12 +30,13 @@ from ser.models.encoder.freezing import final_norm, transformer
 from ser.models.encoder.heads import PooledHead
 from ser.models.encoder.lora import without_adapters
 from ser.models.encoder.states import hidden_states, last_state
-from ser.runtime.beside_each_other import beside_each_other
-from ser.runtime.errors import UserError, is_out_of_memory
+from ser.runtime.beside_each_other import beside_or_alone
+from ser.runtime.errors import UserError
 from ser.runtime.files import locked
+from ser.runtime.packed_weights import packed_weights
 from ser.runtime.progress import ProgressBar
 
-FORMAT = 4  # raise it when what is kept of a clip changes
+FORMAT = 5  # raise it when what is kept of a clip changes
 GPU_BATCH = 16
 WAIT_SECONDS = 0.2  # between two looks whether another process is done
 _OF_THE_HEAD = ("id2label", "label2id", "problem_type", "classifier_proj_size", "use_weighted_layer_sum")
@@ -199,12 +200,8 @@ def compute_outputs(
         return kept
 
     batches = prediction_batches(store.frames, rows, 1 if on_cpu else GPU_BATCH, model.exact_length)
-    try:
-        heard = list(beside_each_other(hear, batches) if on_cpu else map(hear, batches))
-    except (RuntimeError, MemoryError) as error:
-        if not (on_cpu and is_out_of_memory(error)):
-            raise
-        heard = list(map(hear, batches))  # one clip needs a part of the memory
+    with packed_weights(model.encoder, accelerator.mixed_precision):
+        heard = beside_or_alone(hear, batches) if on_cpu else list(map(hear, batches))
     return {name: clip for kept in heard for name, clip in kept.items()}
 
 
