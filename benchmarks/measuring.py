@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import platform
@@ -9,7 +10,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ def processor() -> str:
     name = next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")), platform.processor())
     fast = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in text]
     return f"{name} ({', '.join(fast) or 'no avx512'})"
+
+
+def memory_as_it_comes() -> None:
+    """Large blocks go back to the system as soon as they are freed, as without `ser.runtime.cpu_memory`: what the ordinary way has."""
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-4, 65536)  # M_MMAP_MAX, glibc's own
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, to which glibc's own grows by itself
+        mallopt(-1, 2**26)  # M_TRIM_THRESHOLD, likewise
 
 
 def peak_memory_mb() -> float:

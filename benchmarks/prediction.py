@@ -19,7 +19,7 @@ from transformers import pipeline
 
 from benchmarks.clips import LABELS, RATE, make_checkpoint, make_folder, on_gpu, wait
 from benchmarks.limits import operations, product_rate
-from benchmarks.measuring import Case, Options, in_turn, quietly
+from benchmarks.measuring import Case, Options, in_turn, memory_as_it_comes, quietly
 from ser.config import DataConfig
 from ser.inference.prediction import predict_files
 from ser.runtime.device import cpu_has_bf16
@@ -41,6 +41,7 @@ def compare(size: str, folder: Path, count: int, batch: int, options: Options) -
     ordinary = pipeline("audio-classification", model=str(checkpoint), device=0 if torch.cuda.is_available() else -1, top_k=len(LABELS))
 
     def by_pipeline(way: str, size_of_batch: int) -> None:
+        memory_as_it_comes()
         waves = ({"raw": soundfile.read(path, dtype="float32")[0], "sampling_rate": RATE} for path in files)
         given = list(ordinary(waves, batch_size=size_of_batch))
         answers[way] = np.array([[{row["label"]: row["score"] for row in answer}[name] for name in LABELS] for answer in given])

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from benchmarks.clips import PEAK, RATE, make_checkpoint, make_folder, on_gpu
-from benchmarks.measuring import Case, Options, in_turn, quietly
+from benchmarks.measuring import Case, Options, in_turn, memory_as_it_comes, quietly
 from ser.config import Config
 from ser.train.precision import precision_of
 from ser.train.training import train
@@ -127,6 +127,7 @@ class EpochClock(TrainerCallback):
 
 def ordinary(checkpoint: Path, folder: Path, count: int, batch: int, bf16: bool, workers: int) -> float:
     """Seconds of the second epoch of Trainer."""
+    memory_as_it_comes()
     model = AutoModelForAudioClassification.from_pretrained(checkpoint)
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()

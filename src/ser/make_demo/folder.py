@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from ser.make_demo.synthesis import speak
 from ser.make_demo.voices import EMOTIONS, make_speaker
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, write_csv, write_json
+from ser.runtime.processors import processors
 from ser.runtime.progress import ProgressBar
 from ser.runtime.seeds import seed_of
 
@@ -110,9 +113,14 @@ def _write_clips(folder: Path, plan: pd.DataFrame, seed: int) -> None:
 
     voices = {name: make_speaker(name, seed) for name in set(plan.speaker)}
     names = tuple(EMOTIONS)
-    for row in ProgressBar(plan.itertuples(), "demo clips", len(plan)):
+
+    def write(row: NamedTuple) -> None:
         samples = speak(voices[row.speaker], names[row.label], row.sentence, seed, row.id)
         soundfile.write(folder / row.path, samples, SAMPLE_RATE, subtype="PCM_16")
+
+    with ThreadPoolExecutor(processors()) as pool:
+        for _ in ProgressBar(pool.map(write, plan.itertuples()), "demo clips", len(plan)):
+            pass
 
 
 def _hash(path: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from ser.runtime.cpu_memory import settle_cpu_memory
 from ser.runtime.errors import UserError
 
 LAUNCHER = re.compile(
@@ -31,7 +32,10 @@ def make_accelerator(precision: str) -> Accelerator:
     # Accelerate keeps one state per process and refuses another precision (two runs in one notebook). A new one, as the accelerators
     # that were made before keep theirs: with an emptied one they would go on in fp16.
     AcceleratorState._shared_state = {}
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    if accelerator.device.type == "cpu":
+        settle_cpu_memory()
+    return accelerator
 
 
 def precision_here(precision: str) -> str:
