@@ -1,10 +1,13 @@
 """Several models on the same clips: what a frozen encoder, or a clip's features, say of a clip is computed once for all of them."""
 
+import platform
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoConfig, AutoModelForAudioClassification, pipeline
 
 from checkpoints import LABELS, make_checkpoint, make_classifier, waves
 from ser import predict
@@ -120,6 +123,26 @@ def test_on_a_cpu_a_large_encoder_hears_few_clips_at_a_time(tmp_path, data, hear
     store = open_store("audio", table, DataConfig(root=str(data), cache=str(tmp_path / "cache")))
     predict_probabilities(model, store, np.arange(8), 8, make_accelerator("fp32"))
     assert heard == [at_a_time] * (8 // at_a_time)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64") or torch.cuda.is_available(), reason="packed on these processors")
+def test_wide_layers_answer_as_transformers_with_packed_weights(tmp_path):
+    """A predictor keeps them packed; a network that is judged while it trains has its own again afterwards."""
+    config = AutoConfig.from_pretrained(make_checkpoint(tmp_path / "wide", "wav2vec2-layer", hidden_size=256, intermediate_size=512))
+    config.id2label = dict(enumerate(LABELS))
+    torch.manual_seed(0)
+    AutoModelForAudioClassification.from_config(config).save_pretrained(tmp_path / "wide")
+    clip = (waves(0.9)[0] * 32767).astype(np.int16)
+    ordinary = pipeline("audio-classification", model=str(tmp_path / "wide"), device=-1, top_k=6)
+    scores = {row["label"]: row["score"] for row in ordinary({"raw": clip / np.float32(32768), "sampling_rate": 16000})}
+    predictor = Predictor(tmp_path / "wide", precision="fp32")
+    answers = predictor.probabilities([clip])[0]
+    np.testing.assert_allclose(answers, [scores[name] for name in predictor.label_names], atol=1e-5)
+    network = load_model(tmp_path / "wide")
+    again = predict_probabilities(network, Store.of_samples([clip]), np.arange(1), 1, make_accelerator("fp32"))[0]
+    assert np.array_equal(again, answers)
+    packed = [sum("forward" in vars(part) for part in one.modules()) for one in (predictor.networks[0], network)]
+    assert packed[0] >= 12 and packed[1] == 0
 
 
 CASTS = {torch.ops.aten.to.dtype, torch.ops.aten._to_copy.default}  # what a cast is in inference mode, and outside it

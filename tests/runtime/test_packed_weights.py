@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from ser.runtime.device import cpu_has_bf16
-from ser.runtime.packed_weights import SMALLEST, pack_weights, packed_weights
+from ser.runtime.packed_weights import SHARE, SMALLEST, pack_weights, packed_weights
 
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="packed on these processors")
 
@@ -96,6 +96,14 @@ def test_other_precisions_models_without_tensors_and_small_or_other_layers_are_l
         pass
 
     assert pack_weights(Own(512, 512), "no") == []
+
+
+def test_where_memory_is_small_nothing_is_packed(monkeypatch):
+    model = network()
+    needed = 2 * 256 * 512 * 4
+    for memory, expected in {needed * SHARE - 1: 0, needed * SHARE: 2}.items():
+        monkeypatch.setattr("ser.runtime.packed_weights.memory_here", lambda memory=memory: memory)
+        assert len(pack_weights(model, "no")) == expected
 
 
 def test_a_weight_norm_is_computed_once():

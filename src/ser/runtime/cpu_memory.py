@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from contextlib import suppress
+from pathlib import Path
+
+import psutil
 
 KERNELS = 128
 """An epoch's step or a clip needs about twenty."""
@@ -24,3 +28,10 @@ def settle_cpu_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def memory_here() -> int:
+    """Bytes of memory that this process may use at most: the machine's, or its container's (cgroup v2)."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    given = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+    return min(psutil.virtual_memory().total, int(given) if given.isdigit() else sys.maxsize)

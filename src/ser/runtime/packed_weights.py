@@ -15,10 +15,14 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
+from ser.runtime.cpu_memory import memory_here
 from ser.runtime.device import cpu_has_bf16
 
 SMALLEST = 2**16
 """Weights of a layer, below which a product is too short to gain."""
+
+SHARE = 8
+"""Of the memory, one in so many parts at most: several processes may train side by side."""
 
 
 class PackedProduct:
@@ -40,12 +44,14 @@ class PackedProduct:
 def pack_weights(model: object, precision: str) -> list[nn.Linear]:
     """Pack the large linear layers of a network on a CPU for predictions in this precision (`no` or bf16, as accelerate says it).
 
-    Returns those packed now. The network is not to be trained while they are: `unpack_weights` before that. A packed layer takes the
-    memory of its weights once more.
+    Returns those packed now: none where memory is small for it, as a packed layer takes that of its weights once more. The network is
+    not to be trained while they are: `unpack_weights` before that.
     """
     if not isinstance(model, nn.Module) or not _can_pack(precision):
         return []
     layers = [layer for layer in model.modules() if type(layer) is nn.Linear and "forward" not in vars(layer) and _is_large(layer)]
+    if sum(layer.weight.nbytes for layer in layers) * SHARE > memory_here():
+        return []  # by all there is and not by what is free, which would change the last digit from one time to the next
     for layer in layers:
         layer.forward = PackedProduct(layer, torch.bfloat16 if precision == "bf16" else torch.float32)
     return layers
