@@ -31,6 +31,7 @@ from ser.models.encoder.encoder import MODEL_TYPES
 from ser.models.hub import checkpoint_folder
 from ser.models.registry import load_model, model_class
 from ser.runtime.errors import UserError
+from ser.runtime.packed_weights import pack_weights
 from ser.runtime.seeds import seed_of
 from ser.scoring.calibration import run_folder_of
 
@@ -111,6 +112,9 @@ def _of_networks(networks: list, labelled: Labelled, accelerator: Accelerator, h
     """The mean of networks, or of classical models."""
     if networks[0].takes != "audio":
         raise UserError(f"a {networks[0].kind} model takes {networks[0].takes}; candidates hear, and are given nothing else.")
+
+    for network in networks:
+        pack_weights(network, accelerator.mixed_precision)
 
     def predict(store: Store, rows: np.ndarray, batch: int) -> np.ndarray:
         return sum(predict_probabilities(network, store, rows, batch, accelerator) for network in networks) / len(networks)

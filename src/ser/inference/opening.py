@@ -17,6 +17,7 @@ from ser.models.base import Model
 from ser.models.hub import checkpoint_folder
 from ser.models.registry import load_model
 from ser.runtime.errors import UserError
+from ser.runtime.packed_weights import pack_weights
 from ser.runtime.progress import say
 
 
@@ -57,7 +58,7 @@ def _hub_folder(name: str) -> Path:
 
 
 def load_models(model: str | Path, accelerator: Accelerator, multi_label: bool = False) -> Iterator[tuple[str, Model]]:
-    """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device.
+    """The models behind `model` (see `model_folders`) one after another, each with a title, on the accelerator's device, to predict with.
 
     What isn't finished of a run is told. multi_label: whether the caller can tell of several labels a clip. Raises UserError where one
     can't be loaded, gives several where one is wanted, or has other labels or takes its audio otherwise than the first.
@@ -74,6 +75,7 @@ def load_models(model: str | Path, accelerator: Accelerator, multi_label: bool =
         first = first or facts
         if facts != first:
             raise UserError(f"{folder} has {facts}, but the folds before it {first}.")
+        pack_weights(network, accelerator.mixed_precision)  # for good: it only predicts, now and then a single clip
         yield f"model {number}/{len(folders)}", network
 
 

@@ -25,7 +25,6 @@ from ser.inference.views import mean_over_views
 from ser.models.base import Model
 from ser.runtime.device import make_accelerator
 from ser.runtime.errors import UserError
-from ser.runtime.packed_weights import pack_weights
 from ser.runtime.progress import say
 from ser.scoring.calibration import read_temperature, scaled
 
@@ -74,8 +73,6 @@ class Predictor:
         self.model, self.batch_size = str(model), batch_size
         self.accelerator = make_accelerator(precision)
         self.networks = on_one_encoder(network for _, network in load_models(model, self.accelerator))
-        for network in self.networks:
-            pack_weights(network, self.accelerator.mixed_precision)  # for good: it only predicts, now and then a single clip
         self.temperature = read_temperature(model)
         first = self.networks[0]
         self.takes, self.kind = first.takes, first.kind
