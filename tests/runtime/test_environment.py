@@ -153,3 +153,18 @@ def test_train_sh_runs_by_any_shell_and_without_a_home(tmp_path):
     done = run_script(tmp_path, "configs/demo.yaml", "--data.root", "input", HOME="", by="sh")
     assert done.returncode == 0, done.stderr
     assert "ser.train --config configs/demo.yaml --data.root input" in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "none")],
+    ids=["none", "count", "policy"],
+)
+def test_a_command_has_waiting_threads_sleep_unless_the_user_says_how_they_wait(given, expected, monkeypatch):
+    """Fault: beside a process that kept one of two cores busy a small network fell to a tenth of its speed."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    began = (
+        "import sys; sys.argv = ['-m']; import ser, os; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT', 'none'))"
+    )
+    assert python(began, **given).stdout.strip() == expected

@@ -1,4 +1,4 @@
-"""The first seconds of a command, before its `main`: Ctrl-C while libraries are imported, and what the terminal can show."""
+"""The first seconds of a command, before its `main`: Ctrl-C while libraries are imported, how threads wait, what the terminal can show."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ def end_quietly_while_importing() -> None:
     """Ctrl-C ends the process with one line. Nothing is lost by that, and an import would turn it into errors of its own."""
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
+
+
+def wait_briefly() -> None:
+    """Threads of a network that wait for each other sleep after a moment, instead of keeping a core from the one they wait for.
+
+    To be called before torch is imported (its OpenMP is GNU's). Measured on two cores, a small network on both: alone 145 and 145 clips/s
+    instead of 135 and 148; beside a process that keeps one core busy 88 instead of 4 to 18.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def begin_command() -> None:
