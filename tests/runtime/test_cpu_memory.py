@@ -24,7 +24,7 @@ print(megabytes() - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or torch.cuda.is_available(), reason="of Linux on a CPU")
 def test_a_process_does_not_grow_with_the_lengths_of_its_clips():
-    """Fault: 120 requests of as many lengths took a service of wav2vec2-base from 0.5 to 2.5 GB."""
+    """Fault: 120 requests of as many lengths took a process that predicts with wav2vec2-base from 0.5 to 2.5 GB."""
     own = {key: value for key, value in os.environ.items() if key != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
     grown = {
         way: float(subprocess.run([sys.executable, "-c", CLIPS, way], env=own, capture_output=True, text=True, check=True).stdout)

@@ -62,7 +62,7 @@ class TrainConfig:
     """Chooses the best epoch, on the fold's validation part."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 where the GPU has it; on a processor that computes in it (AVX-512 BF16, AMX) where a pretrained encoder is trained whose
-    states have 512 values or more (1.7 times as fast there for Whisper base, 1.9 for wav2vec2-base); else fp32."""
+    states have 512 values or more (1.7 times as fast there for Whisper base, 1.8 for wav2vec2-base); else fp32."""
     workers: NonNegativeInt = 0
     """Processes that load and augment clips. Results don't depend on it."""
     threads: NonNegativeInt = 0

@@ -9,7 +9,7 @@ from ser.runtime.device import cpu_has_bf16
 
 WIDE = 512
 """States of this size or more gain on a CPU. Measured on an AMD EPYC, epochs in bf16 beside float32: a tiny network (64) takes 1.1 times
-as long, Whisper base (512) 0.59 of the time, wav2vec2-base (768) 0.53; Whisper base came out as good (docs/pretrained.md)."""
+as long, Whisper base (512) 0.59 of the time, wav2vec2-base (768) 0.55; Whisper base came out as good (docs/pretrained.md)."""
 
 
 def precision_of(config: Config) -> str:
