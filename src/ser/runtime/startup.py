@@ -18,7 +18,7 @@ def end_quietly_while_importing() -> None:
         signal.signal(signal.SIGINT, _end)
 
 
-def wait_briefly() -> None:
+def let_waiting_threads_sleep() -> None:
     """Threads of a network that wait for each other sleep after a moment, instead of keeping a core from the one they wait for.
 
     To be called before torch is imported (its OpenMP is GNU's). Measured on two cores, a small network on both: alone 145 and 145 clips/s
