@@ -26,6 +26,13 @@ def test_without_ray_the_file_to_install_is_named(monkeypatch):
         on_ray._joined()
 
 
+def test_without_ray_no_data_is_read_first(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    config = load_config(write_tiny_config(tmp_path / "tiny.yaml", tmp_path / "no data here", run={"launcher": "ray"}))
+    with pytest.raises(UserError, match=r"requirements-ray\.txt"):
+        train(config)
+
+
 def test_an_address_where_nobody_answers_is_told_at_once(monkeypatch):
     pytest.importorskip("ray", reason="pip install -r requirements-ray.txt")
     with socket.socket() as nobody:

@@ -7,8 +7,14 @@ import torch
 
 from checkpoints import make_checkpoint
 from ser.config import load_config
+from ser.runtime.errors import Interrupted
+from ser.runtime.files import read_json
 from ser.train import __main__ as train
+from ser.train.experiment import open_experiment
+from ser.train.fold import train_fold
 from ser.train.precision import precision_of
+from ser.train.signals import Stopper
+from stops import StopAfter, steps_are_counted  # noqa: F401 - a fixture
 from tiny import make_tiny_data, write_tiny_config
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -65,3 +71,14 @@ def test_the_run_says_which_and_trains_in_it(tmp_path, data, encoder, bf16_proce
         assert ("training in fp32" if name == "fp32" else "training in bf16") in capsys.readouterr().out
         predicted[name] = (output / "fold_0" / "valid.csv").read_text()
     assert predicted["auto"] == predicted["bf16"] != predicted["fp32"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is found")
+def test_a_fold_that_goes_on_in_another_precision_says_so(tmp_path, data, encoder, bf16_processor, monkeypatch, capsys):
+    run = open_experiment(config_of(tmp_path, data, encoder))
+    with pytest.raises(Interrupted):
+        train_fold(run, 0, StopAfter(2))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    train_fold(run, 0, Stopper())
+    assert "begun in bf16, it goes on in fp32" in capsys.readouterr().out
+    assert read_json(run.folder / "fold_0" / "metrics.json")["precision"] == "fp32"

@@ -132,6 +132,7 @@ def _write_artefacts(
         "batch_size": progress.batch_size,
         "accumulation": progress.accumulation,
         "eval_batch_size": progress.eval_batch_size,
+        "precision": progress.precision,
         "processes": trainer.team.size,
         "out_of_memory": progress.memory_retries,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

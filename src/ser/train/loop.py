@@ -20,7 +20,7 @@ from ser.config import Config
 from ser.data.inputs import Store
 from ser.inference.forward import predict_probabilities
 from ser.models.base import SerModel
-from ser.runtime.device import make_accelerator
+from ser.runtime.device import make_accelerator, precision_here
 from ser.runtime.errors import UserError
 from ser.runtime.progress import say
 from ser.runtime.seeds import seed_of
@@ -59,7 +59,8 @@ class Trainer:
 
         team: the processes that train it together: each computes its share of every step, the leading one writes and tells.
         """
-        self.accelerator = make_accelerator(precision_of(config))
+        self.precision = precision_here(precision_of(config))
+        self.accelerator = make_accelerator(self.precision)
         self.model = model.to(self.accelerator.device)
         self.data, self.config, self.title, self.team = data, config, title, team
         self.last_epoch = data.epochs or config.train.epochs
@@ -224,10 +225,13 @@ class Trainer:
         for message in messages:
             say(message)
         if state is not None:
-            self.progress = Progress(**{name: state[name] for name in Progress.__dataclass_fields__})
+            self.progress = Progress(**{name: state[name] for name in Progress.__dataclass_fields__ if name in state})
             if self.progress.scaler and self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(self.progress.scaler)
             say(f"{self.title}: going on from epoch {self.progress.epoch}, step {self.progress.step}")
+        begun, self.progress.precision = self.progress.precision, self.precision
+        if begun not in ("", self.progress.precision):
+            say(f"{self.title}: begun in {begun}, it goes on in {self.precision}: that is train.precision auto on this machine")
         if self.team.size > 1:
             self.progress.share_batches(self.team.size)
         return self.progress

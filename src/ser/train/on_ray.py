@@ -44,6 +44,14 @@ class StoppedThere(Exception):
     """A fold was stopped where it ran (its machine was taken away), and not by us."""
 
 
+def import_ray() -> ModuleType:
+    """Ray, which isn't among what every user installs."""
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise UserError("--launcher ray wants Ray: pip install -r requirements-ray.txt") from None
+
+
 def train_on_ray(parts: Sequence[tuple[Experiment, int | None]], stopper: Stopper) -> None:
     """Train these folds (None: the model of all clips) of these runs, as many at a time as the cluster has room for; tell each when it is
     finished.
@@ -118,10 +126,7 @@ def _joined() -> ModuleType:
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # folds say alike what they do, and each is meant to be heard
     if not sys.stderr.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError:
-        raise UserError("--launcher ray wants Ray: pip install -r requirements-ray.txt") from None
+    ray = import_ray()
     source = str(Path(__file__).parents[2])
     paths = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     address = os.environ.get("RAY_ADDRESS", "")

@@ -28,7 +28,7 @@ from ser.train.checkpoint import Checkpoints
 from ser.train.experiment import Experiment, open_experiment
 from ser.train.fold import is_finished, train_fold, train_part
 from ser.train.frozen import check_train_keys
-from ser.train.on_ray import train_on_ray
+from ser.train.on_ray import import_ray, train_on_ray
 from ser.train.part import full_part, is_whole
 from ser.train.precision import precision_of
 from ser.train.seed_configs import configs_of_seeds, outdated_report, write_group
@@ -46,6 +46,8 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
     check_multi_label(config)
     if unread := check_train_keys(config):
         say(unread)
+    if config.run.launcher == "ray":
+        import_ray()  # before the data is read
     threads = config.train.threads or processors()
     if config.train.threads or threads < torch.get_num_threads():  # torch itself knows nothing of a container's quota
         torch.set_num_threads(threads)
@@ -103,9 +105,12 @@ def _train_folds(runs: list[Experiment], folds: list[int] | None, stopper: Stopp
     if setting.launcher == "ray":
         train_on_ray(waiting, stopper)
         return
+    launched = distributed.is_initialized()
+    if launched and setting.processes > 1:
+        say(f"run.processes {setting.processes} counts for nothing here: the launcher's processes train each fold together")
     for run in runs:
         own = [fold for of, fold in waiting if of is run]
-        if own and setting.processes > 1 and not distributed.is_initialized():
+        if own and setting.processes > 1 and not launched:
             train_side_by_side(run, own, stopper)
             continue
         if own and model_class(run.config.model.kind).by_epochs:

@@ -6,13 +6,13 @@ import logging
 from functools import partial
 from pathlib import Path
 
-import psutil
 import torch
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ser.models.pretrained import load_network, short, some
+from ser.runtime.cpu_memory import memory_here
 from ser.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ def random_network(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):  # counting them draws nothing
             numbers = sum(parameter.numel() for parameter in new().parameters())
-        if 4 * numbers > psutil.virtual_memory().total:
-            raise UserError(f"model.from_scratch: these sizes make {numbers:.2g} parameters, more than this machine's memory holds.")
+        if 4 * numbers > memory_here():
+            raise UserError(f"model.from_scratch: these sizes make {numbers:.2g} parameters, more than the memory here holds.")
         return new()
     except UserError:
         raise
