@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 STEPS = 2**16
 """A probability is rounded to one of so many: 0.1 to 0.10001."""
+WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers of as many bytes as a value."""
 
 
 def dropout(values: torch.Tensor, p: float) -> torch.Tensor:
@@ -26,8 +28,12 @@ def dropout(values: torch.Tensor, p: float) -> torch.Tensor:
         return values * 0.0
     draw = np.random.SFC64(int(torch.randint(2**62, ())))
     bits = torch.from_numpy(draw.random_raw(-(-values.numel() // 4)).view(np.int16)[: values.numel()])  # four values a draw
-    kept = bits.view(values.shape) >= dropped - STEPS // 2
-    return values * kept.to(values.dtype).mul_(STEPS / (STEPS - dropped))
+    last = dropped - STEPS // 2 - 1  # of those to drop
+    kept = bits.clamp_(last, last + 1).sub_(last).view(values.shape)  # 0 or 1
+    # The factor's own bits where a value is kept: torch makes numbers of truths one by one, and multiplies whole numbers in rows.
+    whole = WHOLE[values.itemsize]
+    factor = torch.tensor(STEPS / (STEPS - dropped), dtype=values.dtype).view(whole).item()
+    return values * kept.to(whole).mul_(factor).view(values.dtype)
 
 
 @contextmanager
