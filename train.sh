@@ -34,7 +34,7 @@ for word in "$@"; do
         *) word=$(resolved "$option" "$word") option= ;;
     esac
     case "$word" in
-        -h | --help) sed -n '2,8s/^# \?//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+        -h | --help) sed -n '2,8s/^# \?//p' "${BASH_SOURCE[0]##*/}"; exit 0 ;;
         --run.output*) echo "error: train.sh names the outputs after the configs; for --run.output use python -m ser.train" >&2; exit 2 ;;
         --method=*) blending+=("$word") ;;
         --*) options+=("$word") ;;

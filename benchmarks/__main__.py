@@ -51,6 +51,8 @@ def main(words: list[str]) -> None:
         return
     found = {"machine": machine(), "options": vars(options_of(given)), "parts": {}}
     print("\n".join(f"{name}: {value}" for name, value in found["machine"].items()), flush=True)
+    if (load := found["machine"]["load_before"][0]) > found["machine"]["cores"] / 4:
+        print(f"warning: something else is at work here (load {load}): small networks' ratios can be several times off", flush=True)
     failed, left_out = [], []
     for part in given.parts or PARTS:
         print(f"\n== {part}: {PARTS[part]}", flush=True)

@@ -15,6 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+WORTH_A_LINE = 2.0
+"""Seconds of work after which a line says how far a part is."""
+
 
 @dataclass
 class Options:
@@ -68,9 +71,11 @@ def in_turn(ways: dict[str, Callable[[], float | None]], rounds: int, warm: bool
         for way, run in ways.items():
             started = time.perf_counter()
             own = run()
-            taken = time.perf_counter() - started if own is None else own
+            whole = time.perf_counter() - started
             if number >= 0:
-                seconds[way].append(taken)
+                seconds[way].append(whole if own is None else own)
+            if whole > WORTH_A_LINE:
+                print(f"  {f'round {number + 1} of {rounds}' if number >= 0 else 'warm-up'}: {way} took {whole:.0f} s", flush=True)
     return seconds
 
 

@@ -1,10 +1,12 @@
 """Speech emotion recognition for competitions: folds, fine-tuning, blending, submissions."""
 
+import re
 import sys
 
 __version__ = "0.1.0"
 
-if sys.argv[:1] == ["-m"]:  # so it is called while `python -m ser.COMMAND` begins, and at no other time
+# While `python -m ser.COMMAND` begins, and at no other time: somebody's own command that imports this is left as it is.
+if sys.argv[:1] == ["-m"] and re.search(r" -\w*m ?ser\.", " ".join(sys.orig_argv)):
     from ser.runtime.startup import end_quietly_while_importing, let_waiting_threads_sleep
 
     end_quietly_while_importing()

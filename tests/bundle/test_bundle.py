@@ -16,7 +16,7 @@ import pytest
 
 from checkpoints import make_checkpoint
 from ser.bundle.__main__ import main
-from ser.bundle.making import compare
+from ser.bundle.making import _of_other_precision, compare
 from ser.bundle.predicting import as_written, told
 from ser.bundle.predicting import main as predict
 from ser.bundle.wheels import NEEDED, pinned
@@ -25,6 +25,7 @@ from ser.config.data import ALWAYS_TRAINED
 from ser.ensemble.blend import blend_runs
 from ser.ensemble.members import read_members
 from ser.inference.runs import read_run
+from ser.runtime.device import precision_as_trained
 from ser.runtime.errors import UserError
 from ser.train.__main__ import main as train
 from ser.train.experiment import open_experiment
@@ -179,6 +180,19 @@ def test_a_bundle_of_other_clips_than_the_runs_predicted_is_noticed(place, tmp_p
         source.rename(other / "test" / f"TEST_{(number or 12) - 1:04d}.wav")
     with pytest.raises(UserError, match="predicts other labels than its runs"):
         compare(estimate_of(place / "moved", other, 12, tmp_path / "other.json"), content, members)
+
+
+def test_a_bundle_computes_in_what_its_networks_trained_in_and_says_where_that_cannot_be(place, monkeypatch):
+    content = json.loads((place / "moved" / "bundle.json").read_text())
+    models = [model for member in content["members"] for run in member["runs"].values() for model in run]
+    assert [model["trained_in"] for model in models] == ["fp32", "fp32", None, None] and _of_other_precision(content, 0.99) == ""
+    models[0]["trained_in"] = "bf16"
+    for computes, expected in ((True, ""), (False, "trained in bf16")):
+        monkeypatch.setattr("ser.runtime.device.cpu_has_bf16", lambda computes=computes: computes)
+        assert precision_as_trained("auto", "bf16") == ("bf16" if computes else "auto")
+        assert expected in _of_other_precision(content, 0.99) and bool(expected) == bool(_of_other_precision(content, 0.99))
+        assert _of_other_precision(content, 0.9) == ""  # too many for close calls
+    assert precision_as_trained("fp32", "bf16") == "fp32" and precision_as_trained("auto", "fp32") == "auto"
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(place, tmp_path):

@@ -90,6 +90,14 @@ def test_same_audio_on_both_sides_is_found_and_warned_of(run):
     assert "**Warning:** same audio in train and test: 1" in text and "same audio in several folds" in text
 
 
+def test_folds_of_more_than_one_precision_are_warned_of(run):
+    assert "precision" not in " ".join(run_report(run)["warnings"])
+    for fold, precision in enumerate(("bf16", "fp32")):
+        edit_json(run / f"fold_{fold}" / "metrics.json", precision=precision)
+    (warning,) = (line for line in run_report(run)["warnings"] if "precision" in line)
+    assert "folds 0 in bf16 and folds 1 in fp32" in warning and warning in (run / "report.md").read_text()
+
+
 def test_report_is_the_same_when_made_again(run):
     names = ("report.json", "report.md", "oof.csv", "confusion.png")
     run_report(run)

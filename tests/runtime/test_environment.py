@@ -150,6 +150,8 @@ def test_train_sh_takes_paths_from_the_folder_it_is_called_in(tmp_path):
 
 def test_train_sh_runs_by_any_shell_and_without_a_home(tmp_path):
     assert run_script(tmp_path, "--help", by="sh").stdout.startswith("From a fresh clone")
+    elsewhere = ["bash", os.path.relpath(ROOT / "train.sh", tmp_path), "--help"]
+    assert subprocess.run(elsewhere, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.startswith("From a fresh clone")
     done = run_script(tmp_path, "configs/demo.yaml", "--data.root", "input", HOME="", by="sh")
     assert done.returncode == 0, done.stderr
     assert "ser.train --config configs/demo.yaml --data.root input" in (tmp_path / "asked").read_text()
@@ -165,6 +167,8 @@ def test_a_command_has_waiting_threads_sleep_unless_the_user_says_how_they_wait(
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     began = (
-        "import sys; sys.argv = ['-m']; import ser, os; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT', 'none'))"
+        "import sys; sys.argv = ['-m']; sys.orig_argv = ['python', '-u', '-m', '{}', '--help']; import ser, os; "
+        "assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT', 'none'))"
     )
-    assert python(began, **given).stdout.strip() == expected
+    assert python(began.format("ser.train"), **given).stdout.strip() == expected
+    assert python(began.format("mine.ser.train"), **given).stdout.strip() == given.get("GOMP_SPINCOUNT", "none")

@@ -1,6 +1,9 @@
 """Packed weights answer as the layers themselves, only without gradients, only while they are the weights, and only where it gains."""
 
+import copy
+import pickle
 import platform
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -57,16 +60,44 @@ def test_gradients_are_those_of_the_layers():
     assert torch.equal(model[0].weight.grad, own)
 
 
-def test_weights_that_changed_meanwhile_are_the_ones_heard():
+CHANGES = {
+    "in place": lambda model: model[0].weight.mul_(2),
+    "a bias": lambda model: model[0].bias.add_(1),
+    "loaded": lambda model: model.load_state_dict({name: 2 * tensor for name, tensor in model.state_dict().items()}),
+    "another tensor": lambda model: setattr(model[0], "weight", nn.Parameter(2 * model[0].weight)),
+    "there and back": lambda model: model.bfloat16().float(),
+    "optimizer": lambda model: one_step(model),
+}
+
+
+def one_step(model: nn.Module) -> None:
+    with torch.enable_grad():
+        model(torch.ones(1, 256)).sum().backward()
+    torch.optim.AdamW(model.parameters(), lr=0.1, fused=True).step()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_changed_meanwhile_are_the_ones_heard(change):
     model, states = network(), torch.randn(5, 256)
     with torch.no_grad():
-        with packed_weights(model, "no"):
-            before = model(states)
-        model[0].weight.mul_(2)
-        with packed_weights(model, "no"):
-            after = model(states)
+        pack_weights(model, "no")
+        before = model(states)
+        CHANGES[change](model)
+        after = model(states)
+        for layer in model:
+            vars(layer).pop("forward", None)
         torch.testing.assert_close(after, model(states), atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(before, after)
+    assert not torch.equal(before, after)
+
+
+def test_a_packed_network_is_copied_without_its_packing():
+    model, states = network(), torch.randn(5, 256)
+    pack_weights(model, "no")
+    with torch.no_grad():
+        for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 - made here
+            torch.testing.assert_close(copied(states), model(states), atol=1e-5, rtol=1e-5)
+            copied[0].weight.zero_()
+            assert not torch.allclose(copied(states), model(states))
 
 
 def test_an_error_leaves_no_layer_packed_and_what_was_packed_for_good_stays():
@@ -108,7 +139,41 @@ def test_where_memory_is_small_nothing_is_packed(monkeypatch):
 
 def test_a_weight_norm_is_computed_once():
     layer, states = parametrizations.weight_norm(nn.Conv1d(8, 8, 3)), torch.randn(1, 8, 50)
-    with torch.no_grad(), packed_weights(layer, "no"):
-        assert layer.weight is layer.weight
-        within = layer(states)
-    assert layer.weight is not layer.weight and torch.equal(layer(states), within)
+    with torch.no_grad():
+        own = layer(states)
+        with packed_weights(layer, "no"):
+            assert torch.equal(layer(states), own) and layer.forward.weight is layer.forward.weight
+            layer.parametrizations.weight.original0.mul_(2)
+            torch.testing.assert_close(layer(states) - layer.bias[:, None], 2 * (own - layer.bias[:, None]))
+    assert "forward" not in vars(layer)
+
+
+def test_other_networks_of_other_threads_are_left_alone():
+    """One thread predicts for as long as another trains a network, reads weights into a second one and asks it."""
+
+    def trained() -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        layer, found = parametrizations.weight_norm(nn.Conv1d(8, 8, 3)), []
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(torch.ones(1, 8, 50)).pow(2).sum().backward()
+            optimizer.step()
+            found.append(layer(torch.ones(1, 8, 50)).detach())
+        layer.load_state_dict({name: tensor / 2 for name, tensor in layer.state_dict().items()})
+        return [*found, layer(torch.ones(1, 8, 50)).detach()]
+
+    alone, predicting, done = trained(), Event(), Event()
+
+    def predict() -> None:
+        with torch.no_grad(), packed_weights(parametrizations.weight_norm(nn.Conv1d(8, 8, 3)), "no"):
+            predicting.set()
+            done.wait(60)
+
+    thread = Thread(target=predict)
+    thread.start()
+    predicting.wait(60)
+    beside = trained()
+    done.set()
+    thread.join()
+    assert all(torch.equal(one, other) for one, other in zip(alone, beside, strict=True))

@@ -65,6 +65,17 @@ def cluster():
     cluster.shutdown()
 
 
+@pytest.mark.slow
+def test_without_an_address_no_cluster_that_runs_here_is_joined(cluster):
+    """Fault: a run became part of somebody else's cluster on the machine, and ended with it."""
+    nodes = "from ser.train.on_ray import _joined; print('nodes', len(_joined().nodes()))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for address, expected in (("", 1), (cluster.address, 2)):
+        joined = [sys.executable, "-c", nodes]
+        done = subprocess.run(joined, env=environment | {"RAY_ADDRESS": address}, capture_output=True, text=True, check=True)
+        assert f"nodes {expected}" in done.stdout
+
+
 def begun(run, fold):
     return any(run.glob(f"fold_{fold}/checkpoints/step_*"))
 

@@ -20,6 +20,7 @@ from ser.ensemble.blend import fitted_blend
 from ser.ensemble.members import Members, read_members
 from ser.ensemble.submission import find_sample
 from ser.inference.unfinished import told_of_run
+from ser.runtime.device import precision_as_trained, precision_here
 from ser.runtime.errors import UserError
 from ser.runtime.files import atomic_folder, read_json, write_json
 from ser.scoring.metrics import describe
@@ -75,6 +76,10 @@ def try_out(folder: Path, content: dict, members: Members, given: Namespace) -> 
     return f"{told(fixed, per_clip, clips, given.slower)} on {machine} (from {estimate['clips']} clips)"
 
 
+AS_SAME_AS_IN_BF16 = 0.95
+"""Share of labels that are the same at least where only the precision is another."""
+
+
 def compare(estimate: dict, content: dict, members: Members) -> None:
     """Say how far the bundle's probabilities are from the runs'. Raises UserError where a label differs, unless that is to be expected."""
     rows = [members.test_ids.index(name) for name in estimate["ids"]]
@@ -87,7 +92,21 @@ def compare(estimate: dict, content: dict, members: Members) -> None:
     if len(rows) < len(members.test_ids) and any(config_of(run).model.kind == "classical" for run in members.runs):
         print("(a model that finds voices among the clips it is given finds others in a sample; --estimate of all clips is exact)")
         return
+    if told := _of_other_precision(content, same / len(rows)):
+        print(told)
+        return
     raise UserError("the bundle predicts other labels than its runs. Were the test clips changed? Nothing was written.")
+
+
+def _of_other_precision(content: dict, same: float) -> str:
+    """Why some labels may differ: networks trained elsewhere, in a precision that this machine lacks; empty where they may not."""
+    trained = set()
+    for member in content["members"]:
+        trained |= {(member["precision"], model["trained_in"]) for run in member["runs"].values() for model in run}
+    lacking = sorted({was for given, was in trained if was and precision_here(precision_as_trained(given, was)) != was})
+    if not lacking or same < AS_SAME_AS_IN_BF16:
+        return ""
+    return f"(trained in {', '.join(lacking)}, which this machine doesn't compute in: close calls go the other way)"
 
 
 def _members(content: dict) -> str:

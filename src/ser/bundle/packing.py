@@ -96,8 +96,9 @@ def _add_member(folder: Path, content: dict, number: int, member: _Member) -> di
         for place in places:
             key = f"{number}_{place.resolve().relative_to(run.folder.resolve().parent)}"
             content["models"][key] = dict(_pool(folder, content["files"], place / "model"))
-            size = read_json(place / "metrics.json").get("eval_batch_size", config.train.eval_batch_size)
-            models.append({"files": key, "batch_size": size})
+            metrics = read_json(place / "metrics.json")
+            size = metrics.get("eval_batch_size", config.train.eval_batch_size)
+            models.append({"files": key, "batch_size": size, "trained_in": metrics.get("precision")})
         runs[models[0]["files"].rpartition("/")[0]] = models
     return {
         "run": str(member.folder),

@@ -25,7 +25,7 @@ from ser.data.tables import Table, read_clips
 from ser.ensemble.methods import LEARNED, METHODS
 from ser.inference.forward import predict_probabilities
 from ser.models.registry import load_model
-from ser.runtime.device import make_accelerator
+from ser.runtime.device import make_accelerator, precision_as_trained
 from ser.runtime.errors import UserError
 from ser.runtime.files import read_json, write_json, write_text
 
@@ -139,7 +139,7 @@ def unpacked(folder: Path, files: Mapping[str, str], place: Path) -> Path:
 
 def model_probabilities(place: Path, member: dict, model: dict, store: Store, work: Path, title: str, clock: Clock) -> np.ndarray:
     """(M, C); clips that can't be used get the prior of the training labels."""
-    accelerator = make_accelerator(member["precision"])
+    accelerator = make_accelerator(precision_as_trained(member["precision"], model.get("trained_in")))
     network = load_model(place).to(accelerator.device)
     rows = np.flatnonzero(store.usable)
     probabilities = np.tile(np.array(member["prior"]), (len(store), 1))

@@ -36,4 +36,9 @@ def beside_float32(model: str | Path, clips: Table, predicted: pd.DataFrame, dat
     given, names = predicted.iloc[rows], [name for name in predicted if name.startswith("p_")]
     off = np.abs(given[names].to_numpy() - exact[names].to_numpy()).max()
     other = int((given["label"].to_numpy() != exact["label"].to_numpy()).sum())
-    return f"beside float32, on {len(rows)} of the clips: probabilities at most {off:.1e} off, {other} other label{'s' * (other != 1)}"
+    compared = (
+        f"beside float32, on {len(rows)} of {len(usable)} clips (others may be further off)"
+        if len(rows) < len(usable)
+        else "beside float32"
+    )
+    return f"{compared}: probabilities up to {off:.1e} off, {other} other label{'s' * (other != 1)}"

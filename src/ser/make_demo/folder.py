@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,11 +117,16 @@ def _write_clips(folder: Path, plan: pd.DataFrame, seed: int) -> None:
 
     def write(row: NamedTuple) -> None:
         samples = speak(voices[row.speaker], names[row.label], row.sentence, seed, row.id)
-        soundfile.write(folder / row.path, samples, SAMPLE_RATE, subtype="PCM_16")
+        whole = BytesIO()  # soundfile itself doesn't say that a disk is full
+        soundfile.write(whole, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+        (folder / row.path).write_bytes(whole.getbuffer())
 
-    with ThreadPoolExecutor(processors()) as pool:
+    pool = ThreadPoolExecutor(processors())
+    try:
         for _ in ProgressBar(pool.map(write, plan.itertuples()), "demo clips", len(plan)):
             pass
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C doesn't wait for clips that weren't begun
 
 
 def _hash(path: Path) -> str:

@@ -76,7 +76,7 @@ def _about(run: Run, histories: Mapping[int, pd.DataFrame]) -> dict:
         "epoch_chosen": any(len(history) > 1 for history in histories.values()),
         "caveats": run.metrics[run.folds[0]].get("caveats", []) + _about_voices(run) + _about_transcripts(run),
         "leaks": [{"kind": finding.kind, "ids": list(finding.ids), "detail": finding.detail} for finding in leaks],
-        "warnings": [run.text_leak] * bool(run.text_leak) + _leak_warnings(leaks, run.input),
+        "warnings": [run.text_leak] * bool(run.text_leak) + _leak_warnings(leaks, run.input) + _precision_warnings(run),
     }
 
 
@@ -122,6 +122,16 @@ def _about_transcripts(run: Run) -> list[str]:
     if run.input != "audio and text":
         return []
     return [f"Training clips without a transcript, where the audio alone decided: {len(run.without_transcript)} of {len(run.ids)}."]
+
+
+def _precision_warnings(run: Run) -> list[str]:
+    """Folds that were trained on machines of which each means another precision by auto."""
+    folds = {}
+    for fold in run.folds:
+        if precision := run.metrics[fold].get("precision"):
+            folds.setdefault(precision, []).append(str(fold))
+    told = " and ".join(f"folds {', '.join(names)} in {precision}" for precision, names in sorted(folds.items()))
+    return [f"The folds were trained in more than one precision: {told} (train.precision auto on different machines)."] * (len(folds) > 1)
 
 
 def _leak_warnings(leaks: Sequence[Finding], what: str) -> list[str]:

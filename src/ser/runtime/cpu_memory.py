@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,12 +17,18 @@ import psutil
 
 KERNELS = 128
 """An epoch's step or a clip needs about twenty."""
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Of a container, by version 2 and version 1 of control groups."""
+OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
+"""By which the user has settled it."""
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # M_… of malloc.h
 
 
 def settle_cpu_memory() -> None:
     """For this process, from here on; of no effect where the allocator isn't glibc's, or where oneDNN has been at work before."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
+    if any(name in os.environ for name in OWN) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_MAX, 0)
@@ -31,7 +36,6 @@ def settle_cpu_memory() -> None:
 
 
 def memory_here() -> int:
-    """Bytes of memory that this process may use at most: the machine's, or its container's (cgroup v2)."""
-    limit = Path("/sys/fs/cgroup/memory.max")
-    given = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
-    return min(psutil.virtual_memory().total, int(given) if given.isdigit() else sys.maxsize)
+    """Bytes of memory that this process may use at most: the machine's, or its container's."""
+    given = [limit.read_text(encoding="ascii").strip() for limit in LIMITS if limit.is_file()]
+    return min([psutil.virtual_memory().total, *(int(bytes_) for bytes_ in given if bytes_.isdigit())])

@@ -27,8 +27,6 @@ def make_accelerator(precision: str) -> Accelerator:
     """Device and precision. auto is bf16 on a GPU that has it, else float32."""
     work_alone()
     precision = precision_here(precision)
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise UserError("precision fp16 needs a GPU; allowed on this machine: auto, fp32, bf16.")
     # Accelerate keeps one state per process and refuses another precision (two runs in one notebook). A new one, as the accelerators
     # that were made before keep theirs: with an emptied one they would go on in fp16.
     AcceleratorState._shared_state = {}
@@ -39,12 +37,19 @@ def make_accelerator(precision: str) -> Accelerator:
 
 
 def precision_here(precision: str) -> str:
-    """What auto is on this machine; any other as given. Raises UserError for one that isn't known."""
+    """What auto is on this machine; any other as given. Raises UserError for one that isn't known, or can't be had here."""
     if precision not in PRECISIONS:
         raise UserError(f"precision: given {precision}; allowed: {', '.join(PRECISIONS)}.")
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise UserError("precision fp16 needs a GPU; allowed on this machine: auto, fp32, bf16.")
     if precision == "auto":
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     return precision
+
+
+def precision_as_trained(given: str, trained_in: str | None) -> str:
+    """What auto has to be for the answers a network gave in training: bf16 on a processor that computes in it, where it trained in that."""
+    return "bf16" if given == "auto" and trained_in == "bf16" and cpu_has_bf16() else given
 
 
 def device_told(precision: str) -> str:

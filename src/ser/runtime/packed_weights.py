@@ -7,8 +7,9 @@ each: wav2vec2-base 1.10 times as fast in float32 and 1.09 in bf16. The same pro
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -25,27 +26,70 @@ SHARE = 8
 """Of the memory, one in so many parts at most: several processes may train side by side."""
 
 
-class PackedProduct:
-    """What stands in for `forward` of a linear layer, whose own weights stay where they are for all that asks for them."""
+class _StandIn:
+    """What stands in for `forward` of a layer without gradients, for as long as its weights are those that this was made of.
+
+    The weights stay where they are for all that asks for them; a copy of the layer has its own `forward` again.
+    """
+
+    def __init__(self, layer: nn.Module, weights: Sequence[torch.Tensor]):
+        self.layer = layer
+        self.made_of = [weight.detach() for weight in weights]  # with them their memory stays theirs, and has no second owner
+        self.versions = list(map(_version, self.made_of))
+        self.learnt = False
+
+    def __reduce__(self) -> tuple:
+        return partial, (type(self.layer).forward, self.layer)
+
+    def is_right(self, weights: Iterable[torch.Tensor]) -> bool:
+        """Whether the layer's weights are what they were, and nothing is to be learnt now: from then on they aren't (a fused optimizer
+        changes them without a trace)."""
+        self.learnt = self.learnt or torch.is_grad_enabled()
+        return not self.learnt and all(
+            now.data_ptr() == then.data_ptr() and _version(then) == version
+            for now, then, version in zip(weights, self.made_of, self.versions, strict=True)
+        )
+
+
+class PackedProduct(_StandIn):
+    """Of a linear layer: its weight in the order in which the processor reads it."""
 
     def __init__(self, layer: nn.Linear, dtype: torch.dtype):
-        self.layer, self.dtype = layer, dtype
+        super().__init__(layer, [layer.weight] if layer.bias is None else [layer.weight, layer.bias])
+        self.dtype = dtype
         self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(dtype))
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """(…, in) -> (…, out), without gradients and in the precision that was packed for; anything else as the layer itself does."""
+        """(…, in) -> (…, out), in the precision that was packed for; anything else as the layer itself does."""
+        weight, bias = self.layer.weight, self.layer.bias
         half = torch.is_autocast_enabled("cpu")
-        if torch.is_grad_enabled() or half != (self.dtype == torch.bfloat16) or (not half and states.dtype != self.dtype):
-            return functional.linear(states, self.layer.weight, self.layer.bias)
+        fits = half == (self.dtype == torch.bfloat16) and (half or states.dtype == self.dtype)
+        if not self.is_right([weight] if bias is None else [weight, bias]) or not fits:
+            return functional.linear(states, weight, bias)
         return torch.ops.mkldnn._linear_pointwise(states.to(self.dtype), self.weight, self.bias, "none", [], "")
+
+
+class ComputedWeight(_StandIn):
+    """Of a convolution whose weight is computed (weight norm): computed once. torch's own cache is one for all threads and networks."""
+
+    def __init__(self, layer: nn.Conv1d):
+        super().__init__(layer, list(layer.parametrizations.weight.parameters()))
+        with torch.no_grad():
+            self.weight = layer.weight
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """(B, in, T) -> (B, out, T)."""
+        if not self.is_right(self.layer.parametrizations.weight.parameters()):
+            return type(self.layer).forward(self.layer, states)
+        return self.layer._conv_forward(states, self.weight, self.layer.bias)
 
 
 def pack_weights(model: object, precision: str) -> list[nn.Linear]:
     """Pack the large linear layers of a network on a CPU for predictions in this precision (`no` or bf16, as accelerate says it).
 
-    Returns those packed now: none where memory is small for it, as a packed layer takes that of its weights once more. The network is
-    not to be trained while they are: `unpack_weights` before that.
+    Returns those packed now: none where memory is small for it, as a packed layer takes that of its weights once more. One that is
+    trained, or given other weights, meanwhile is as it would be without; `unpack_weights` gives the memory back.
     """
     if not isinstance(model, nn.Module) or not _can_pack(precision):
         return []
@@ -57,7 +101,7 @@ def pack_weights(model: object, precision: str) -> list[nn.Linear]:
     return layers
 
 
-def unpack_weights(layers: list[nn.Linear]) -> None:
+def unpack_weights(layers: list[nn.Module]) -> None:
     """Give layers their own `forward` back."""
     for layer in layers:
         vars(layer).pop("forward", None)
@@ -67,11 +111,19 @@ def unpack_weights(layers: list[nn.Linear]) -> None:
 def packed_weights(model: object, precision: str) -> Iterator[None]:
     """Within it the network predicts with packed weights; what was packed before stays so. Weight norms are computed once, too."""
     layers = pack_weights(model, precision)
+    for layer in model.modules() if isinstance(model, nn.Module) else ():
+        if isinstance(layer, nn.Conv1d) and parametrize.is_parametrized(layer, "weight") and "forward" not in vars(layer):
+            layer.forward = ComputedWeight(layer)
+            layers.append(layer)
     try:
-        with parametrize.cached():
-            yield
+        yield
     finally:
         unpack_weights(layers)
+
+
+def _version(weight: torch.Tensor) -> int:
+    """How often it was changed in place; torch doesn't count that of tensors made in inference mode."""
+    return -1 if weight.is_inference() else weight._version
 
 
 def _is_large(layer: nn.Linear) -> bool:

@@ -29,8 +29,8 @@ TO_COME = timedelta(minutes=2)
 TO_ANSWER = timedelta(hours=12)
 """So long they wait while the leading one decodes, encodes or writes. One that ended is noticed at once, whatever this says."""
 ONE_OF_SEVERAL = (
-    "warning: the launcher started one process, not several: accelerate launch does that on a CPU, and without --multi_gpu. "
-    "For two: torchrun --standalone --nproc_per_node 2 -m ser.train … (on GPUs also accelerate launch --multi_gpu --num_processes 2 …)"
+    "warning: the launcher started one process, not several: accelerate launch does that without --multi_gpu. "
+    "For two: torchrun --standalone --nproc_per_node 2 -m ser.train … (or accelerate launch --multi_gpu --num_processes 2 …)"
 )
 NUMBERS_AT_ONCE = 25_000_000
 """Numbers of gradients that go into one message (100 MB)."""

@@ -29,7 +29,7 @@ from ser.runtime.errors import EXIT_INTERRUPTED, UserError
 from ser.runtime.progress import say
 from ser.train.experiment import Experiment
 from ser.train.lock import wait_until_free
-from ser.train.side_by_side import LAST_WORDS, POLL_SECONDS, as_trained_alone, process_command, process_environment, tell_end
+from ser.train.side_by_side import DEVICE, LAST_WORDS, POLL_SECONDS, as_trained_alone, process_command, process_environment, tell_end
 from ser.train.signals import Stopper
 
 RETRIES = 5
@@ -107,7 +107,7 @@ def train_there(config: str, fold: int | None, folder: str, run_folder: str, tol
         try:
             for line in process.stdout:
                 words.append(line)
-                if line.startswith(("fold ", "full fit", "the one model")):  # the rest is what all processes say alike
+                if line.startswith((DEVICE, "fold ", "full fit", "the one model")):  # the rest is what all processes say alike
                     print(f"{told_as}{line.rstrip()}", flush=True)
         finally:
             process.terminate()
@@ -133,7 +133,7 @@ def _joined() -> ModuleType:
     try:
         if match := re.fullmatch(r"(?:ray://)?\[?(.+?)]?:(\d+)", address):  # Ray itself looks for minutes
             socket.create_connection((match[1], int(match[2])), TO_ANSWER).close()
-        ray.init(logging_level="warning", runtime_env={"env_vars": {"PYTHONPATH": paths}})
+        ray.init(None if address else "local", logging_level="warning", runtime_env={"env_vars": {"PYTHONPATH": paths}})
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise UserError(
             f"RAY_ADDRESS: given {address!r}; no cluster answers there ({error}). Start one by `ray start --head`, which tells its "

@@ -23,17 +23,22 @@ import torch
 import ser
 from ser.config import Config
 from ser.config.parsing import load_config, save_config
+from ser.models.registry import model_class
 from ser.report.fold_report import fold_report
+from ser.runtime.device import device_told
 from ser.runtime.errors import EXIT_INTERRUPTED, Interrupted, UserError, run_command
 from ser.runtime.processors import processors
 from ser.runtime.progress import say
 from ser.train.experiment import Experiment, open_experiment
 from ser.train.fold import train_part
 from ser.train.part import fold_part, full_part
+from ser.train.precision import precision_of
 from ser.train.signals import Stopper
 
 POLL_SECONDS = 0.2
 LAST_WORDS = 15
+DEVICE = "training in "
+"""What the line begins with that tells device and precision."""
 _LIBC = ctypes.CDLL(None)
 
 
@@ -52,7 +57,7 @@ def train_side_by_side(run: Experiment, folds: Sequence[int], stopper: Stopper) 
     Raises Interrupted when the stopper says so (every process writes its checkpoint first), UserError with its last words when a process
     failed.
     """
-    waiting, running, told = list(folds), [], queue.SimpleQueue()
+    waiting, running, told, said = list(folds), [], queue.SimpleQueue(), set()
     at_once = min(run.config.run.processes, len(waiting))
     threads = threads_of_each(run.config)
     say(f"{at_once} fold{'s' * (at_once > 1)} at a time, each in a process of its own with {threads} thread{'s' * (threads > 1)}")
@@ -65,15 +70,15 @@ def train_side_by_side(run: Experiment, folds: Sequence[int], stopper: Stopper) 
                 while waiting and len(running) < at_once:
                     place_of_its_own = min(set(range(at_once)) - {training.place for training in running})
                     running.append(_begin(waiting.pop(0), place_of_its_own, file, told))
-                _pass_on(told)
+                _pass_on(told, said)
                 for training in [training for training in running if training.process.poll() is not None]:
                     running.remove(training)
-                    _pass_on(told)
+                    _pass_on(told, said)
                     tell_end(run, training.fold, training.process.returncode, "".join(training.words))
         finally:
             with stopper.unhurried():
                 _stop([training.process for training in running])
-            _pass_on(told)
+            _pass_on(told, said)
             save_config(run.config, run.folder / "config.yaml")  # each process wrote its own way to train there
 
 
@@ -127,17 +132,21 @@ def _end_with_parent() -> None:
 def _listen(training: _Training, told: queue.SimpleQueue) -> None:
     for line in training.process.stdout:
         training.words.append(line)
-        if line.startswith(f"fold {training.fold} "):  # the rest is what all processes say alike
+        if line.startswith((DEVICE, f"fold {training.fold} ")):  # the rest is what all processes say alike
             told.put(line.rstrip())
 
 
-def _pass_on(told: queue.SimpleQueue) -> None:
-    """Tell what was heard since the last time, for as long as it takes to look again."""
+def _pass_on(told: queue.SimpleQueue, said: set[str]) -> None:
+    """Tell what was heard since the last time, for as long as it takes to look again. said: what all folds say alike, told once."""
     until = time.monotonic() + POLL_SECONDS
     while (left := until - time.monotonic()) > 0:
         with suppress(queue.Empty):
-            say(told.get(timeout=left))
-            sys.stdout.flush()
+            line = told.get(timeout=left)
+            if line not in said:
+                say(line)
+                sys.stdout.flush()
+            if line.startswith(DEVICE):
+                said.add(line)
 
 
 def tell_end(run: Experiment, fold: int | None, code: int, words: str, told_as: str = "") -> None:
@@ -167,6 +176,8 @@ def _train_one(words: Sequence[str]) -> None:
     with Stopper(config.run.time_budget) as stopper:
         with stopper.at_once():
             run = open_experiment(config)
+        if model_class(config.model.kind).by_epochs:
+            say(device_told(precision_of(config)))
         part = full_part(run) if words[1] == "full_fit" else fold_part(run, int(words[1]))
         train_part(run, part, stopper)
 

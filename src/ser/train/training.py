@@ -18,7 +18,7 @@ from ser.report.fold_report import fold_report
 from ser.report.page.judged import ClipFacts, clip_facts
 from ser.report.run_report import run_report
 from ser.report.seeds_report import seeds_report
-from ser.runtime.device import device_told
+from ser.runtime.device import device_told, precision_here
 from ser.runtime.files import read_json
 from ser.runtime.processors import processors
 from ser.runtime.progress import busy, say
@@ -47,7 +47,9 @@ def train(config: Config, folds: list[int] | None = None) -> dict | None:
     if unread := check_train_keys(config):
         say(unread)
     if config.run.launcher == "ray":
-        import_ray()  # before the data is read
+        import_ray()  # before the data is read, like the next
+    else:
+        precision_here(config.train.precision)
     threads = config.train.threads or processors()
     if config.train.threads or threads < torch.get_num_threads():  # torch itself knows nothing of a container's quota
         torch.set_num_threads(threads)

@@ -56,10 +56,14 @@ class PooledHead(nn.Module):
         return torch.stack(means, dim=1)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """(B, layers, features) -> logits (B, labels)."""
-        weights = self.layer_weights
-        features = pooled.flatten(1) if weights is None else (pooled * weights.softmax(-1)[:, None]).sum(1)
-        return self.classifier(self.dropout((features - self.mean) / self.scale))
+        """(B, layers, features) -> logits (B, labels).
+
+        In float32 whatever the encoder computes in: it costs nothing, and the hub's form, whose weights are larger, gives the same then.
+        """
+        with torch.autocast(pooled.device.type, enabled=False):
+            pooled, weights = pooled.float(), self.layer_weights
+            features = pooled.flatten(1) if weights is None else (pooled * weights.softmax(-1)[:, None]).sum(1)
+            return self.classifier(self.dropout((features - self.mean) / self.scale))
 
     @torch.no_grad()
     def set_to(self, solution: Solution) -> None:
