@@ -22,6 +22,8 @@ from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
+
 from benchmarks.measuring import Options, machine, peak_memory_mb
 from benchmarks.table import as_table
 
@@ -40,6 +42,8 @@ PARTS = {
 }
 
 
+BUSY = 20.0
+"""Percent of all processors that something else may take before a warning is due."""
 NEEDS = {"serving": ("fastapi", "uvicorn", "python_multipart")}
 """Packages of a part that requirements.txt lacks, by the names they are imported by."""
 
@@ -51,8 +55,11 @@ def main(words: list[str]) -> None:
         return
     found = {"machine": machine(), "options": vars(options_of(given)), "parts": {}}
     print("\n".join(f"{name}: {value}" for name, value in found["machine"].items()), flush=True)
-    if (load := found["machine"]["load_before"][0]) > found["machine"]["cores"] / 4:
-        print(f"warning: something else is at work here (load {load}): small networks' ratios can be several times off", flush=True)
+    if (busy := psutil.cpu_percent(interval=1.0)) > BUSY:
+        print(
+            f"warning: something else keeps {busy:.0f} % of this machine busy: small networks' ratios can be far off",
+            flush=True,
+        )
     failed, left_out = [], []
     for part in given.parts or PARTS:
         print(f"\n== {part}: {PARTS[part]}", flush=True)

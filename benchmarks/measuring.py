@@ -75,7 +75,8 @@ def in_turn(ways: dict[str, Callable[[], float | None]], rounds: int, warm: bool
             if number >= 0:
                 seconds[way].append(whole if own is None else own)
             if whole > WORTH_A_LINE:
-                print(f"  {f'round {number + 1} of {rounds}' if number >= 0 else 'warm-up'}: {way} took {whole:.0f} s", flush=True)
+                counted = "" if own is None else f", {own:.3g} of them measured"
+                print(f"  {f'round {number + 1} of {rounds}' if number >= 0 else 'warm-up'}: {way} took {whole:.0f} s{counted}", flush=True)
     return seconds
 
 
