@@ -185,13 +185,16 @@ def test_a_bundle_of_other_clips_than_the_runs_predicted_is_noticed(place, tmp_p
 def test_a_bundle_computes_in_what_its_networks_trained_in_and_says_where_that_cannot_be(place, monkeypatch):
     content = json.loads((place / "moved" / "bundle.json").read_text())
     models = [model for member in content["members"] for run in member["runs"].values() for model in run]
-    assert [model["trained_in"] for model in models] == ["fp32", "fp32", None, None] and _of_other_precision(content, 0.99) == ""
+    assert [model["trained_in"] for model in models] == ["fp32", "fp32", None, None] and _of_other_precision(content, 1, 12, 0.01) == ""
     models[0]["trained_in"] = "bf16"
     for computes, expected in ((True, ""), (False, "trained in bf16")):
         monkeypatch.setattr("ser.runtime.device.cpu_has_bf16", lambda computes=computes: computes)
         assert precision_as_trained("auto", "bf16") == ("bf16" if computes else "auto")
-        assert expected in _of_other_precision(content, 0.99) and bool(expected) == bool(_of_other_precision(content, 0.99))
-        assert _of_other_precision(content, 0.9) == ""  # too many for close calls
+        for other, clips in ((1, 12), (12, 240)):
+            said = _of_other_precision(content, other, clips, 0.01)
+            assert expected in said and bool(expected) == bool(said)
+        for other, clips, most in ((2, 12, 0.01), (13, 240, 0.01), (1, 12, 0.2)):  # more than close calls
+            assert _of_other_precision(content, other, clips, most) == ""
     assert precision_as_trained("fp32", "bf16") == "fp32" and precision_as_trained("auto", "fp32") == "auto"
 
 

@@ -93,9 +93,13 @@ def test_same_audio_on_both_sides_is_found_and_warned_of(run):
 def test_folds_of_more_than_one_precision_are_warned_of(run):
     assert "precision" not in " ".join(run_report(run)["warnings"])
     for fold, precision in enumerate(("bf16", "fp32")):
-        edit_json(run / f"fold_{fold}" / "metrics.json", precision=precision)
+        edit_json(run / f"fold_{fold}" / "metrics.json", precisions=[precision])
     (warning,) = (line for line in run_report(run)["warnings"] if "precision" in line)
-    assert "folds 0 in bf16 and folds 1 in fp32" in warning and warning in (run / "report.md").read_text()
+    assert "(bf16: 0; fp32: 1)" in warning and warning in (run / "report.md").read_text()
+    edit_json(run / "fold_1" / "metrics.json", precisions=["bf16", "fp32"])
+    assert "(bf16: 0; bf16, then fp32: 1)" in " ".join(run_report(run)["warnings"])
+    edit_json(run / "fold_1" / "metrics.json", precisions=["bf16"])
+    assert "precision" not in " ".join(run_report(run)["warnings"])
 
 
 def test_report_is_the_same_when_made_again(run):

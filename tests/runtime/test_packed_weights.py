@@ -67,6 +67,8 @@ CHANGES = {
     "another tensor": lambda model: setattr(model[0], "weight", nn.Parameter(2 * model[0].weight)),
     "there and back": lambda model: model.bfloat16().float(),
     "optimizer": lambda model: one_step(model),
+    "no bias": lambda model: setattr(model[0], "bias", None),
+    "turned": lambda model: setattr(model[2].weight, "data", model[2].weight.data.view(512, 256).t()),
 }
 
 

@@ -81,4 +81,5 @@ def test_a_fold_that_goes_on_in_another_precision_says_so(tmp_path, data, encode
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
     train_fold(run, 0, Stopper())
     assert "begun in bf16, it goes on in fp32" in capsys.readouterr().out
-    assert read_json(run.folder / "fold_0" / "metrics.json")["precision"] == "fp32"
+    metrics = read_json(run.folder / "fold_0" / "metrics.json")
+    assert (metrics["precision"], metrics["precisions"]) == ("fp32", ["bf16", "fp32"])

@@ -126,12 +126,12 @@ def _about_transcripts(run: Run) -> list[str]:
 
 def _precision_warnings(run: Run) -> list[str]:
     """Folds that were trained on machines of which each means another precision by auto."""
-    folds = {}
-    for fold in run.folds:
-        if precision := run.metrics[fold].get("precision"):
-            folds.setdefault(precision, []).append(str(fold))
-    told = " and ".join(f"folds {', '.join(names)} in {precision}" for precision, names in sorted(folds.items()))
-    return [f"The folds were trained in more than one precision: {told} (train.precision auto on different machines)."] * (len(folds) > 1)
+    folds = {fold: ", then ".join(run.metrics[fold].get("precisions", [])) for fold in run.folds}
+    precisions = sorted(set(folds.values()) - {""})
+    if len(precisions) < 2 and ", then " not in "".join(precisions):
+        return []
+    told = "; ".join(f"{precision}: {', '.join(str(fold) for fold in run.folds if folds[fold] == precision)}" for precision in precisions)
+    return [f"The folds were trained in more than one precision ({told}), as train.precision auto has it on different machines."]
 
 
 def _leak_warnings(leaks: Sequence[Finding], what: str) -> list[str]:

@@ -7,7 +7,7 @@ each: wav2vec2-base 1.10 times as fast in float32 and 1.09 in bf16. The same pro
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -35,18 +35,20 @@ class _StandIn:
     def __init__(self, layer: nn.Module, weights: Sequence[torch.Tensor]):
         self.layer = layer
         self.made_of = [weight.detach() for weight in weights]  # with them their memory stays theirs, and has no second owner
-        self.versions = list(map(_version, self.made_of))
+        self.versions = [weight._version for weight in self.made_of]
         self.learnt = False
 
     def __reduce__(self) -> tuple:
         return partial, (type(self.layer).forward, self.layer)
 
-    def is_right(self, weights: Iterable[torch.Tensor]) -> bool:
+    def is_right(self, weights: Sequence[torch.Tensor]) -> bool:
         """Whether the layer's weights are what they were, and nothing is to be learnt now: from then on they aren't (a fused optimizer
         changes them without a trace)."""
         self.learnt = self.learnt or torch.is_grad_enabled()
-        return not self.learnt and all(
-            now.data_ptr() == then.data_ptr() and _version(then) == version
+        if self.learnt or torch.compiler.is_compiling() or len(weights) != len(self.made_of):
+            return False
+        return all(
+            now.data_ptr() == then.data_ptr() and now.shape == then.shape and now.stride() == then.stride() and then._version == version
             for now, then, version in zip(weights, self.made_of, self.versions, strict=True)
         )
 
@@ -80,7 +82,8 @@ class ComputedWeight(_StandIn):
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """(B, in, T) -> (B, out, T)."""
-        if not self.is_right(self.layer.parametrizations.weight.parameters()):
+        computed = parametrize.is_parametrized(self.layer, "weight")
+        if not self.is_right(list(self.layer.parametrizations.weight.parameters()) if computed else []):
             return type(self.layer).forward(self.layer, states)
         return self.layer._conv_forward(states, self.weight, self.layer.bias)
 
@@ -89,7 +92,8 @@ def pack_weights(model: object, precision: str) -> list[nn.Linear]:
     """Pack the large linear layers of a network on a CPU for predictions in this precision (`no` or bf16, as accelerate says it).
 
     Returns those packed now: none where memory is small for it, as a packed layer takes that of its weights once more. One that is
-    trained, or given other weights, meanwhile is as it would be without; `unpack_weights` gives the memory back.
+    trained, or given other weights, meanwhile is as it would be without (but for what goes through `.data` in place, which torch doesn't
+    count either); `unpack_weights` gives the memory back.
     """
     if not isinstance(model, nn.Module) or not _can_pack(precision):
         return []
@@ -112,7 +116,8 @@ def packed_weights(model: object, precision: str) -> Iterator[None]:
     """Within it the network predicts with packed weights; what was packed before stays so. Weight norms are computed once, too."""
     layers = pack_weights(model, precision)
     for layer in model.modules() if isinstance(model, nn.Module) else ():
-        if isinstance(layer, nn.Conv1d) and parametrize.is_parametrized(layer, "weight") and "forward" not in vars(layer):
+        computed = isinstance(layer, nn.Conv1d) and parametrize.is_parametrized(layer, "weight")
+        if computed and "forward" not in vars(layer) and _changes_are_counted(layer):
             layer.forward = ComputedWeight(layer)
             layers.append(layer)
     try:
@@ -121,13 +126,14 @@ def packed_weights(model: object, precision: str) -> Iterator[None]:
         unpack_weights(layers)
 
 
-def _version(weight: torch.Tensor) -> int:
-    """How often it was changed in place; torch doesn't count that of tensors made in inference mode."""
-    return -1 if weight.is_inference() else weight._version
-
-
 def _is_large(layer: nn.Linear) -> bool:
-    return layer.weight.numel() >= SMALLEST and layer.weight.dtype == torch.float32 and layer.weight.device.type == "cpu"
+    weight = layer.weight
+    return weight.numel() >= SMALLEST and weight.dtype == torch.float32 and weight.device.type == "cpu" and _changes_are_counted(layer)
+
+
+def _changes_are_counted(layer: nn.Module) -> bool:
+    """By torch, which doesn't for tensors that were made in inference mode."""
+    return not any(weight.is_inference() for weight in layer.parameters())
 
 
 def _can_pack(precision: str) -> bool:

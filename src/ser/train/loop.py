@@ -229,9 +229,10 @@ class Trainer:
             if self.progress.scaler and self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(self.progress.scaler)
             say(f"{self.title}: going on from epoch {self.progress.epoch}, step {self.progress.step}")
-        begun, self.progress.precision = self.progress.precision, self.precision
-        if begun not in ("", self.progress.precision):
-            say(f"{self.title}: begun in {begun}, it goes on in {self.precision}: that is train.precision auto on this machine")
+        if (before := self.progress.precisions[-1:]) != [self.precision]:
+            self.progress.precisions.append(self.precision)
+            if before:
+                say(f"{self.title}: begun in {before[0]}, it goes on in {self.precision}: that is train.precision auto on this machine")
         if self.team.size > 1:
             self.progress.share_batches(self.team.size)
         return self.progress

@@ -57,7 +57,7 @@ class Progress:
     waited: float = 0.0
     memory_retries: list[str] = field(default_factory=list)
     scaler: dict | None = None
-    precision: str = ""
+    precisions: list[str] = field(default_factory=list)
 
     def share_batches(self, processes: int) -> None:
         """Cut the clips of an optimizer step into as many batches for each process, none larger than it was."""
