@@ -195,7 +195,11 @@ def test_a_bundle_computes_in_what_its_networks_trained_in_and_says_where_that_c
             assert expected in said and bool(expected) == bool(said)
         for other, clips, most in ((2, 12, 0.01), (13, 240, 0.01), (1, 12, 0.2)):  # more than close calls
             assert _of_other_precision(content, other, clips, most) == ""
-    assert precision_as_trained("fp32", "bf16") == "fp32" and precision_as_trained("auto", "fp32") == "auto"
+    assert (
+        precision_as_trained("fp32", "bf16") == "fp32"
+        and precision_as_trained("auto", "fp32") == "fp32"
+        and precision_as_trained("auto", None) == "auto"
+    )
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(place, tmp_path):

@@ -100,8 +100,8 @@ def compare(estimate: dict, content: dict, members: Members) -> None:
 
 
 def _of_other_precision(content: dict, other: int, clips: int, most: float) -> str:
-    """Why `other` labels may differ: networks trained elsewhere, in a precision that this machine lacks; empty where so many may not, or
-    where a probability differs by more than rounding explains (most)."""
+    """Why `other` labels may differ: networks that trained in a precision which this machine lacks; empty where none did, where so many
+    may not, or where a probability differs by more than rounding explains (most)."""
     trained = set()
     for member in content["members"]:
         trained |= {(member["precision"], model["trained_in"]) for run in member["runs"].values() for model in run}

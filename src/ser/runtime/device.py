@@ -48,8 +48,9 @@ def precision_here(precision: str) -> str:
 
 
 def precision_as_trained(given: str, trained_in: str | None) -> str:
-    """What auto has to be for the answers a network gave in training: bf16 on a processor that computes in it, where it trained in that."""
-    return "bf16" if given == "auto" and trained_in == "bf16" and cpu_has_bf16() else given
+    """What auto has to be for the answers a network gave in training: float32, or bf16 on a processor that computes in it."""
+    as_trained = trained_in == "fp32" or (trained_in == "bf16" and cpu_has_bf16())
+    return trained_in if given == "auto" and as_trained else given
 
 
 def device_told(precision: str) -> str:
