@@ -31,6 +31,11 @@ def network(norm: str = "group") -> Wav2Vec2Model:
     return model
 
 
+@pytest.fixture(autouse=True)
+def small_ones_count_as_large(monkeypatch):
+    monkeypatch.setattr("ser.runtime.packed_weights.ONE_BY_ONE", 0)
+
+
 def wave(samples: int, clips: int = 1) -> torch.Tensor:
     return torch.randn(clips, samples, generator=torch.Generator().manual_seed(samples))
 
@@ -72,6 +77,14 @@ def test_the_norm_of_silence_of_faint_loud_and_shifted_clips_is_group_norms(hear
         with packed_weights(model, "no"):
             found = model(heard).last_hidden_state
     assert (found - right).abs().max() < max(1e-5, 2 * (own - right).abs().max())
+
+
+@pytest.mark.parametrize("precision", ["no", bf16])
+def test_a_clip_of_a_smaller_network_is_heard_in_bf16_as_in_a_batch(precision, monkeypatch):
+    monkeypatch.setattr("ser.runtime.packed_weights.ONE_BY_ONE", 50_000_000)
+    model = network()
+    with packed_weights(model, precision):
+        assert (RoundedFrames in stand_ins(model)) == (precision == "no")
 
 
 def test_several_clips_and_too_short_ones_are_as_without():

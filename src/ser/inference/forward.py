@@ -20,7 +20,7 @@ from ser.data.inputs import Store
 from ser.models.base import Model
 from ser.runtime.beside_each_other import beside_each_other, weights_cast_once
 from ser.runtime.errors import UserError, is_out_of_memory
-from ser.runtime.packed_weights import packed_weights
+from ser.runtime.packed_weights import ONE_BY_ONE, packed_weights
 from ser.runtime.progress import ProgressBar
 
 HEADS_AT_ONCE = 1024
@@ -105,7 +105,7 @@ def cpu_batch(model: Model) -> float:
     if model.kind != "encoder":
         return math.inf
     size = sum(parameter.numel() for parameter in model.parameters())
-    return 1 if size > 50_000_000 else 4 if size > 1_000_000 else math.inf
+    return 1 if size > ONE_BY_ONE else 4 if size > 1_000_000 else math.inf
 
 
 def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:

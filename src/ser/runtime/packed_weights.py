@@ -23,6 +23,9 @@ from ser.runtime.stand_ins import PackedProduct, StandIn
 SMALLEST = 2**16
 """Weights of a layer, below which a product is too short to gain."""
 
+ONE_BY_ONE = 50_000_000
+"""Weights of a network, above which a CPU predicts clips one by one: what it makes of several doesn't stay in its cache."""
+
 SHARE = 8
 """Of the memory, one in so many parts at most: several processes may train side by side."""
 
@@ -65,8 +68,9 @@ def packed_weights(model: object, precision: str) -> Iterator[None]:
 def _large_layers(model: nn.Module, dtype: torch.dtype) -> dict[nn.Module, StandIn]:
     layers = [layer for layer in model.modules() if type(layer) is nn.Linear and layer.weight.numel() >= SMALLEST and _fits(layer)]
     convolutions = [layer for layer in model.modules() if is_plain(layer) and _fits(layer)]
-    if all(layer.weight.numel() < SMALLEST for layer in convolutions):
-        convolutions = []
+    size = sum(parameter.numel() for parameter in model.parameters())
+    if (size <= ONE_BY_ONE and dtype == torch.bfloat16) or all(layer.weight.numel() < SMALLEST for layer in convolutions):
+        convolutions = []  # of a smaller network a clip's answer would differ in bf16 by whether others are in its batch
     framewise = convolutions if dtype == torch.bfloat16 else []
     if sum(layer.weight.nbytes for layer in layers + framewise) * SHARE > memory_here():
         return {}  # by all there is and not by what is free, which would change the last digit from one time to the next
