@@ -72,6 +72,8 @@ def _follow(spool: Path) -> Iterator[dict[str, Any]]:
 
 def _pass_on(items: Iterator[dict[str, Any]], opening: dict[str, Any]) -> None:
     """Everything up to the finish, into a W&B run."""
+    import wandb
+
     from ser.train.tracking_summary import add_files
 
     run = _open_run(opening)
@@ -83,6 +85,7 @@ def _pass_on(items: Iterator[dict[str, Any]], opening: dict[str, Any]) -> None:
         if not item["failed"]:
             _try(opening["name"], "tables and files", lambda: add_files(run, opening))
         run.finish(exit_code=int(item["failed"]))
+    wandb.teardown()  # waits for W&B's own process, which writes the run: ended without it, it lost the whole record of one
 
 
 def _try(name: str, what: str, log: Callable[[], None]) -> None:
