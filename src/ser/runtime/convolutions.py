@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
+from ser.runtime.folded_norm import fold_norm, is_normed, windows_of
 from ser.runtime.stand_ins import ROUND, StandIn, computes_in, packed, product
 
 LONG = 64
@@ -55,7 +56,7 @@ class RoundedFrames(StandIn):
             return type(self.layer).forward(self.layer, wave)
         rounded = functional.pad(wave, (0, self._samples(frames + -frames % ROUND[self.dtype]) - wave.shape[1]))
         first, *others = self.layer.conv_layers
-        states = _normed(first, wave, rounded) if _is_normed(first) else first(rounded[:, None])
+        states = _normed(first, wave, rounded) if is_normed(first) else first(rounded[:, None])
         for layer in others:
             states = layer(states)
         return states[..., :frames]
@@ -73,19 +74,13 @@ class RoundedFrames(StandIn):
 
 def _normed(layer: nn.Module, wave: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
     """(1, channels, frames) of `rounded`, normed as those of `wave` would be, both (1, samples)."""
-    conv, norm, half = layer.conv, layer.layer_norm, torch.is_autocast_enabled("cpu")
-    (taps,), (stride,) = conv.kernel_size, conv.stride
+    half = torch.is_autocast_enabled("cpu")
+    (weight,), (bias,) = fold_norm(layer.conv, layer.layer_norm, wave)
     with torch.autocast("cpu", enabled=False):
-        windows = wave[0].double().unfold(0, taps, stride)
-        mean = windows.mean(0)
-        centred, weight = windows - mean, conv.weight[:, 0].double()
-        variance = ((weight @ (centred.t() @ centred / len(centred))) * weight).sum(1)
-        scale = norm.weight.double() * torch.rsqrt(variance + norm.eps)
-        folded, bias = (weight * scale[:, None]).float(), (norm.bias - scale * (weight @ mean)).float()
         if half:  # frame after frame in memory
-            states = product(rounded[0].float().unfold(0, taps, stride), packed(folded, torch.float32), bias).bfloat16().t()[None]
+            states = product(windows_of(layer.conv, rounded.float())[0], packed(weight, torch.float32), bias).bfloat16().t()[None]
         else:
-            states = functional.conv1d(rounded[:, None], folded[:, None], bias, stride)
+            states = functional.conv1d(rounded[:, None], weight[:, None], bias, layer.conv.stride)
     return layer.activation(states)
 
 
@@ -152,8 +147,3 @@ def is_feature_encoder(layer: nn.Module) -> bool:
     """Whether it is one as `RoundedFrames` stands in for."""
     convolutions = [getattr(part, "conv", None) for part in getattr(layer, "conv_layers", [])]
     return bool(convolutions) and all(map(is_plain, convolutions)) and convolutions[0].in_channels == 1
-
-
-def _is_normed(layer: nn.Module) -> bool:
-    norm = getattr(layer, "layer_norm", None)
-    return isinstance(norm, nn.GroupNorm) and norm.affine and norm.num_groups == norm.num_channels

@@ -36,6 +36,7 @@ from ser.train.memory import MemoryErrors, no_second_try
 from ser.train.objective import Objective
 from ser.train.optimizer import build_optimizer, rate_factor, set_rates, warmup_steps
 from ser.train.precision import precision_of
+from ser.train.quick_convolutions import quick_convolutions
 from ser.train.quick_dropout import quick_dropout
 from ser.train.signals import Stopper
 from ser.train.state import FoldData, Progress, StepNumbers
@@ -116,18 +117,18 @@ class Trainer:
 
     def _optimizer_step(self, group: list[int]) -> None:
         """Forward and backward for each batch of the group, then one update of the weights."""
-        started, progress = time.monotonic(), self.progress
+        started, progress, device = time.monotonic(), self.progress, self.accelerator.device
         factor = rate_factor(progress.global_step, self.total_steps, self.warmup, self.config.train.schedule)
         numbers = StepNumbers(progress.epoch, progress.step, progress.global_step + 1, len(group), set_rates(self.optimizer, factor))
         self.prepared_optimizer.zero_grad()
         self.loader.waited = 0.0
         for place, rows, batch in self.loader.batches(group):
-            with quick_dropout(self.accelerator.device):
+            with quick_dropout(device), quick_convolutions(device):
                 loss, hits = self._forward(rows, batch, seed_of(self.data.seed, "batch", progress.epoch, progress.step, place))
                 self.accelerator.backward(loss / len(group))
             numbers.add(loss, hits)
         self.team.sum_gradients(self.model)
-        numbers.sum_up(self.team, self.accelerator.device)
+        numbers.sum_up(self.team, device)
         numbers.gradient_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm)
         self.read_numbers()  # those of the step before: the device has this one to do meanwhile
         self.half_updated = True

@@ -23,7 +23,6 @@ from ser.config import ModelConfig
 from ser.data.utterance import Utterance
 from ser.models.base import SerModel, read_card
 from ser.models.encoder.extractors import default_extractor, read_extractor, whisper_extractor, whisper_seconds
-from ser.models.encoder.frame_layout import lay_out_frames
 from ser.models.encoder.freezing import final_norm, freeze, transformer
 from ser.models.encoder.frontends import LogMel, frontend_of, longest_seconds
 from ser.models.encoder.group_norm import norm_own_frames
@@ -71,7 +70,6 @@ class EncoderModel(SerModel):
         super().__init__("encoder", label_names, min(max_seconds, longest_seconds(extractor)), exact_length=is_exact_length(config))
         if norms_over_time(config):
             norm_own_frames(encoder)
-        lay_out_frames(encoder)
         self.encoder = encoder
         self.head = head
         self.extractor = extractor

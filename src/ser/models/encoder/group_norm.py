@@ -1,4 +1,5 @@
-"""Group norm over each clip's own frames, so that clips of different length can share a batch in prediction.
+"""Group norm over each clip's own frames, so that clips of different length can share a batch in prediction; as part of the convolution
+before it where a CPU trains.
 
 The feature encoder of wav2vec2-base and its like normalises each channel over the whole time axis, padding included. Its first layer is
 the only one that does, and no later convolution pads: normalised over its own frames, a clip comes out as it does alone.
@@ -13,6 +14,9 @@ from contextvars import ContextVar
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ser.runtime.folded_norm import fold_norm, is_normed, windows_of
 
 _own_frames: ContextVar[torch.Tensor | None] = ContextVar("own_frames", default=None)  # one model may serve several threads
 
@@ -34,12 +38,35 @@ class OwnFramesNorm(nn.GroupNorm):
             return torch.addcmul(self.bias[:, None], centred, scale).to(states.dtype)
 
 
+class NormedConvolution(GradientCheckpointingLayer):
+    """The first layer of such a feature encoder, by transformers' names; where a CPU trains, its norm goes with its weights."""
+
+    def __init__(self, layer: GradientCheckpointingLayer):
+        super().__init__()
+        self.conv, self.layer_norm, self.activation = layer.conv, layer.layer_norm, layer.activation
+        for name in vars(layer).keys() & {"gradient_checkpointing", "_gradient_checkpointing_func"}:
+            setattr(self, name, getattr(layer, name))
+
+    def forward(self, wave: torch.Tensor) -> torch.Tensor:
+        """(B, 1, samples) -> (B, channels, frames). In training every frame counts, a shorter clip's silence as well."""
+        quick = torch.is_grad_enabled() and wave.device.type == "cpu" and is_normed(self) and not torch.compiler.is_compiling()
+        if not quick or _own_frames.get() is not None:
+            return self.activation(self.layer_norm(self.conv(wave)))
+        wave = wave.detach()[:, 0]  # gradient checkpointing has it marked as learnt; nobody reads its gradient
+        weights, biases = fold_norm(self.conv, self.layer_norm, wave)
+        with torch.autocast("cpu", enabled=False):
+            states = torch.baddbmm(biases[:, None], windows_of(self.conv, wave), weights.transpose(1, 2))
+        states = states.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else states
+        return self.activation(states.transpose(1, 2))
+
+
 def norm_own_frames(encoder: PreTrainedModel) -> None:
     """Put `OwnFramesNorm` in the place of the group norm in the feature encoder, with the same weights."""
     first = encoder.feature_extractor.conv_layers[0]
     norm = OwnFramesNorm(first.layer_norm.num_groups, first.layer_norm.num_channels, first.layer_norm.eps)
     norm.weight, norm.bias = first.layer_norm.weight, first.layer_norm.bias
     first.layer_norm = norm.train(first.training)
+    encoder.feature_extractor.conv_layers[0] = NormedConvolution(first).train(first.training)
 
 
 @contextmanager
