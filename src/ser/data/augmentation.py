@@ -54,11 +54,11 @@ class Augmenter:
         if not self.active:
             return wave
         # One NaN would spread over the whole clip in a filter.
-        clean = np.nan_to_num(np.asarray(wave, dtype=np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
+        clean = _finite(np.asarray(wave, dtype=np.float32))
         with _GLOBAL_GENERATORS:
             result = _with_global_seed(seed, lambda: self._compose(samples=clean, sample_rate=SAMPLE_RATE))
-        result = np.nan_to_num(result.astype(np.float32, copy=False), posinf=1.0, neginf=-1.0)
-        return np.pad(result, (0, max(0, MIN_SAMPLES - len(result))))
+        result = _finite(result.astype(np.float32, copy=False))
+        return result if len(result) >= MIN_SAMPLES else np.pad(result, (0, MIN_SAMPLES - len(result)))
 
     @property
     def sound_hashes(self) -> list[str]:
@@ -104,13 +104,21 @@ def _transforms(config: AugmentConfig, sounds: Mapping[str, ClipStore]) -> list:
     return [transform for transform in transforms if transform.p > 0]
 
 
+_OWN_GENERATOR = np.random.MT19937()
+
+
+def _finite(wave: np.ndarray) -> np.ndarray:
+    return wave if np.isfinite(wave).all() else np.nan_to_num(wave, nan=0.0, posinf=1.0, neginf=-1.0)
+
+
 def _with_global_seed(seed: int, call: Callable[[], np.ndarray]) -> np.ndarray:
     """Run `call` with both global generators seeded, and put them back as they were."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - audiomentations uses this one
+    python_state, numpy_generator = random.getstate(), np.random.get_bit_generator()
     try:
         random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.set_bit_generator(_OWN_GENERATOR)  # the other's state is long to copy
+        np.random.seed(seed)  # noqa: NPY002 - audiomentations uses this one
         return call()
     finally:
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_bit_generator(numpy_generator)

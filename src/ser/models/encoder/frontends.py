@@ -52,7 +52,7 @@ class Waveform:
         wave = np.asarray(clip.samples, dtype=np.float32)[: self.max_samples]
         if self.normalize and len(wave):
             wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
-        return np.pad(wave, (0, max(0, self.min_samples - len(wave))))
+        return wave if len(wave) >= self.min_samples else np.pad(wave, (0, self.min_samples - len(wave)))
 
     def collate(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """Pad with zeros on the right: `input_values` (B, T), and `attention_mask` (B, T) or `own_samples` (B,) where asked for."""
@@ -62,7 +62,9 @@ class Waveform:
             row[: len(clip)] = torch.from_numpy(clip)
         batch = {"input_values": waves}
         if self.mask:
-            batch["attention_mask"] = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+            batch["attention_mask"] = torch.zeros(waves.shape, dtype=torch.int64)
+            for row, length in zip(batch["attention_mask"], lengths, strict=True):
+                row[:length] = 1
         if self.lengths:
             batch["own_samples"] = torch.tensor(lengths)
         return batch
