@@ -112,7 +112,7 @@ def _finite(wave: np.ndarray) -> np.ndarray:
 
 
 def _with_global_seed(seed: int, call: Callable[[], np.ndarray]) -> np.ndarray:
-    """Run `call` with both global generators seeded, and put them back as they were."""
+    """Run `call` with both global generators seeded, and put them back as they were (but for a normal number that NumPy drew ahead)."""
     python_state, numpy_generator = random.getstate(), np.random.get_bit_generator()
     try:
         random.seed(seed)

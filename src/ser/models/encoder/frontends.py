@@ -51,7 +51,8 @@ class Waveform:
         """Samples (T,) -> (T,) float32; cut to `max_samples`, zeros appended up to `min_samples`."""
         wave = np.asarray(clip.samples, dtype=np.float32)[: self.max_samples]
         if self.normalize and len(wave):
-            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+            wave = wave - wave.mean()
+            wave /= np.sqrt(np.square(wave).mean() + 1e-7)
         return wave if len(wave) >= self.min_samples else np.pad(wave, (0, self.min_samples - len(wave)))
 
     def collate(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
@@ -62,9 +63,7 @@ class Waveform:
             row[: len(clip)] = torch.from_numpy(clip)
         batch = {"input_values": waves}
         if self.mask:
-            batch["attention_mask"] = torch.zeros(waves.shape, dtype=torch.int64)
-            for row, length in zip(batch["attention_mask"], lengths, strict=True):
-                row[:length] = 1
+            batch["attention_mask"] = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
         if self.lengths:
             batch["own_samples"] = torch.tensor(lengths)
         return batch
