@@ -16,6 +16,7 @@ from ser.models.registry import build_model
 from ser.train.quick_convolutions import quick_convolutions
 
 CPU = torch.device("cpu")
+WIDE = {"conv_dim": [128, 16, 16]}  # as many channels as a group norm needs to go with the weights
 KINDS = ("wav2vec2-layer", "hubert-layer", "wavlm-layer", "data2vec-audio", "wav2vec2-group", "hubert-group", "wavlm-group", "sew")
 
 
@@ -78,7 +79,7 @@ def test_so_are_those_of_convolutions_with_padding_and_groups(padding, groups, f
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_network_learns_as_that_of_transformers(tmp_path, kind, checkpointing):
-    folder = make_checkpoint(tmp_path / "checkpoint", kind)
+    folder = make_checkpoint(tmp_path / "checkpoint", kind, **WIDE)
     config = ModelConfig(name=str(folder), freeze="none", gradient_checkpointing=checkpointing)
     model = build_model(config, LABELS, 4.0).train()
     reference = AutoModel.from_config(model.encoder.config).train()
@@ -99,7 +100,7 @@ def test_a_network_learns_as_that_of_transformers(tmp_path, kind, checkpointing)
 
 @pytest.mark.parametrize("kind", ["wav2vec2-layer", "wav2vec2-group", "wavlm-layer"])
 def test_layer_norms_and_activations_get_frames_that_follow_each_other(tmp_path, kind):
-    folder = make_checkpoint(tmp_path / "checkpoint", kind)
+    folder = make_checkpoint(tmp_path / "checkpoint", kind, **WIDE)
     model = build_model(ModelConfig(name=str(folder), freeze="none"), LABELS, 4.0).train()
     found = []
     for layer in model.encoder.feature_extractor.conv_layers:
