@@ -196,7 +196,7 @@ def test_timing_tells_how_long_an_epoch_waited_for_its_clips(data, tmp_path, mon
     prepare = PreparedClips.__getitem__
 
     def late(clips, draw):
-        time.sleep(0.05)
+        time.sleep(0.02)
         return prepare(clips, draw)
 
     quick = pd.read_csv(trained(tmp_path, data, "quick", train={"epochs": 1}) / "timing.csv")
@@ -204,5 +204,4 @@ def test_timing_tells_how_long_an_epoch_waited_for_its_clips(data, tmp_path, mon
     waited = pd.read_csv(trained(tmp_path, data, "late", train={"epochs": 1}) / "timing.csv")
     clips = (pd.read_csv(tmp_path / "outputs" / "late" / "folds.csv")["fold"] != 0).sum()
     assert (quick["waiting_seconds"] < quick["train_seconds"]).all()
-    assert 0.05 * clips < waited["train_seconds"].item()
-    assert 0.5 * 0.05 * clips < waited["waiting_seconds"].item() < waited["train_seconds"].item(), "the next are made meanwhile"
+    assert 0.02 * clips < waited["waiting_seconds"].item() < waited["train_seconds"].item()

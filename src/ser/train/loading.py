@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -46,8 +45,6 @@ class GroupLoader:
         clips = PreparedClips(self.data.store, self.frontend, self.augmenter, self.data.seed, epoch)
         # No local variable: the traceback of an exception would keep it, and with it the workers, until Python ends.
         self._batches = iter(load_batches(clips, batches, self.train.workers))
-        if not self.train.workers and not self.augmenter.active:  # which draws from the generators that the network draws from
-            self._batches = _ahead(self._batches)
         try:
             yield from groups
         finally:
@@ -63,15 +60,6 @@ class GroupLoader:
 
     def _places(self, group: list[int]) -> Sequence[int]:
         return self.team.share(range(0, len(group), self.batch_size))
-
-
-def _ahead(batches: Iterator) -> Iterator:
-    """The same batches, each made by a thread while the one before is at work; the thread ends with the iterator."""
-    with ThreadPoolExecutor(1, "loading") as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
-            yield batch
 
 
 @contextmanager
