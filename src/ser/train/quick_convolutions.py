@@ -96,7 +96,7 @@ def _convolution(
     """With `F.conv1d`'s own arguments."""
     as_it_is = partial(usual, weight=weight, bias=bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
     step, padded = _number(stride), _number(padding)
-    if input.ndim != 3 or isinstance(padded, str) or _number(dilation) != 1 or not weight.shape[2] <= input.shape[2]:
+    if input.ndim != 3 or isinstance(padded, str) or _number(dilation) != 1 or weight.shape[2] > input.shape[2]:
         return as_it_is(input)
     if groups > 1 and step == 1:
         frames = input.shape[2] + 2 * padded - weight.shape[2] + 1
@@ -105,11 +105,10 @@ def _convolution(
         return as_it_is(input)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = (None if x is None else x.to(torch.get_autocast_dtype("cpu")) for x in (input, weight, bias))
-    if (
-        weight.shape[1] == 1 and input.is_leaf
-    ):  # a wave: transformers marks it as learnt for gradient checkpointing; nobody reads its gradient
+    of_wave = weight.shape[1] == 1
+    if of_wave and input.is_leaf:  # transformers marks it as learnt for gradient checkpointing; nobody reads its gradient
         input = input.detach()
-    if weight.shape[1] == 1 and step < SHORT:
+    if of_wave and step < SHORT:
         return F.linear(input[:, 0].unfold(1, weight.shape[2], step), weight[:, 0], bias).transpose(1, 2)
     return Products.apply(input.transpose(1, 2).contiguous(), weight, bias, step).transpose(1, 2)
 
