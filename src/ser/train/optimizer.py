@@ -13,7 +13,7 @@ from ser.models.base import SerModel
 def build_optimizer(model: SerModel, config: TrainConfig) -> torch.optim.AdamW:
     """Four groups: encoder and head, each with and without weight decay (biases, norms and other vectors have none).
 
-    One kernel updates all weights of a group: of 12 million on one core 25 ms instead of 92, of 0.24 million in 57 tensors 0.6 instead of 2.7.
+    One kernel updates all weights of a group: of 12 million on one core 25 ms instead of 92, of 0.24 million 0.6 instead of 2.7.
     """
     rates = {"encoder": config.learning_rate, "head": config.head_learning_rate}
     groups = []
