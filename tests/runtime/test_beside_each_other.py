@@ -85,9 +85,15 @@ def test_one_at_a_time_has_all_threads_and_is_the_callers_own():
     assert seen == [(threading.get_ident(), 4)] * 3
 
 
+@pytest.mark.usefixtures("four_threads")
+def test_nothing_to_do_is_done_at_once():
+    """Fault: where no file could be read, wav2vec2-base ended with a traceback instead of its table."""
+    assert list(beside_each_other(abs, [], at_most=0)) == []
+
+
 @pytest.mark.parametrize(
     ("threads", "at_most", "expected"),
-    [(1, 4, 1), (2, 4, 2), (2, 1, 1), (4, 4, 4), (5, 4, 4), (6, 4, 3), (7, 4, 3), (16, 4, 4), (16, 2, 2)],
+    [(1, 4, 1), (2, 4, 2), (2, 1, 1), (4, 4, 4), (5, 4, 4), (6, 4, 3), (7, 4, 3), (16, 4, 4), (16, 2, 2), (2, 0, 1)],
 )
 def test_as_few_threads_as_can_be_are_idle(threads, at_most, expected):
     assert _at_once(threads, at_most) == expected

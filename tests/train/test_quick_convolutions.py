@@ -111,9 +111,10 @@ def test_layer_norms_and_activations_get_frames_that_follow_each_other(tmp_path,
     assert found == [True] * 3
 
 
-def test_in_bf16_they_are_as_near_to_float32_as_torchs():
+@pytest.mark.parametrize("clips", [2, 64])
+def test_in_bf16_they_are_as_near_to_float32_as_torchs(clips):
     torch.manual_seed(0)
-    layer, states = nn.Conv1d(64, 32, 3, 2), torch.randn(2, 64, 101)
+    layer, states = nn.Conv1d(64, 32, 3, 2), torch.randn(clips, 64, 101)
     exact = with_gradients(layer, states)
     with torch.autocast("cpu", torch.bfloat16):
         theirs = with_gradients(layer, states)
@@ -121,7 +122,7 @@ def test_in_bf16_they_are_as_near_to_float32_as_torchs():
             ours = with_gradients(layer, states)
     assert ours[0].dtype == torch.bfloat16
     for own, torchs, right in zip(ours, theirs, exact, strict=True):
-        assert (own - right).norm() < 1.5 * (torchs - right).norm() < 0.01 * right.norm()
+        assert (own - right).norm() < 1.5 * (torchs - right).norm() < 0.1 * right.norm()
 
 
 def test_gradient_checkpointing_and_frozen_weights():
@@ -137,6 +138,18 @@ def test_gradient_checkpointing_and_frozen_weights():
     for ours, theirs in zip(found, plain, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert of_states.abs().sum() > 0 and not still.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2-group", "wav2vec2-layer"])
+def test_a_wave_that_is_asked_for_its_gradient_has_it(tmp_path, kind):
+    """Which samples an answer hangs on, as a notebook may ask."""
+    model = build_model(ModelConfig(name=str(make_checkpoint(tmp_path / "checkpoint", kind, **WIDE))), LABELS, 4.0).eval()
+    wave = torch.from_numpy(waves(1.0)[0])[None].requires_grad_()
+    (plain,) = torch.autograd.grad(model(input_values=wave)[0, 0], wave)
+    with quick_convolutions(CPU):
+        (found,) = torch.autograd.grad(model(input_values=wave)[0, 0], wave)
+    assert plain.abs().max() > 0
+    torch.testing.assert_close(found, plain, atol=1e-3 * float(plain.abs().max()), rtol=1e-3)
 
 
 def again_on_the_way_back(layer: nn.Module) -> nn.Module:
@@ -167,5 +180,8 @@ def test_what_torch_refuses_is_refused_as_by_torch():
     with quick_convolutions(CPU), pytest.raises(RuntimeError, match="Kernel size"):
         nn.Conv1d(2, 2, 5)(torch.randn(1, 2, 4))
     with quick_convolutions(CPU):
+        with pytest.raises(RuntimeError, match="channels"):
+            nn.Conv1d(2, 2, 5)(torch.randn(1, 4, 9))
         assert nn.Conv1d(2, 2, 5)(torch.randn(2, 9)).shape == (2, 5)
+        assert F.conv1d(torch.randn(1, 2, 9), torch.randn(2, 2, 5), stride=[2]).shape == (1, 2, 3)
         assert nn.Conv1d(2, 2, 5, dilation=2)(torch.randn(1, 2, 9)).shape == (1, 2, 1)

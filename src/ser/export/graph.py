@@ -16,7 +16,7 @@ from torch import nn
 from ser.models.base import SerModel
 from ser.models.frames.frames import Recurrent
 from ser.models.frontend_json import example_clips, frontend_as_json
-from ser.models.onnx import INSTALL, METADATA
+from ser.models.onnx import INSTALL, METADATA, graph_inputs
 from ser.runtime.errors import UserError
 
 OPSET = 18
@@ -36,7 +36,7 @@ def write_onnx(model: SerModel, path: Path) -> None:
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError as error:
         raise UserError(f"{error.name} isn't installed, which writes ONNX files. Bring it: {INSTALL}") from None
-    batch = model.frontend.collate(example_clips(model.frontend, (1.0, 0.7), seed=0))
+    batch = graph_inputs(model.frontend.collate(example_clips(model.frontend, (1.0, 0.7), seed=0)))
     graph = _Positional(_expressible(model).eval(), list(batch))
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     try:

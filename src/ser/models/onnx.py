@@ -50,11 +50,16 @@ class OnnxModel(SerModel):
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Logits (B, n_labels) float32, on the device of the batch."""
         device = next(iter(batch.values())).device
-        logits = self.session.run(["logits"], {name: value.cpu().numpy() for name, value in batch.items()})[0]
+        logits = self.session.run(["logits"], {name: value.cpu().numpy() for name, value in graph_inputs(batch).items()})[0]
         return torch.from_numpy(logits).to(device)
 
     def _write(self, folder: Path) -> dict:
         raise UserError("an ONNX model is written by `python -m ser.export` from the network it was made of.")
+
+
+def graph_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A frontend's batch as graphs take it: an attention mask of truths in whole numbers, as transformers' extractors make it."""
+    return {name: value.long() if name == "attention_mask" else value for name, value in batch.items()}
 
 
 def open_onnx(path: str | Path) -> OnnxModel:

@@ -67,8 +67,8 @@ def beside_or_alone(work: Callable[[Item], Result], items: Sequence[Item]) -> li
 
 
 def _at_once(threads: int, at_most: int) -> int:
-    """How many at a time leave the fewest threads idle: of 6 threads 3 with two each, not 4 with one."""
-    return max(range(1, min(at_most, threads) + 1), key=lambda count: (count > 1, threads // count * count, count))
+    """How many at a time leave the fewest threads idle: of 6 threads 3 with two each, not 4 with one; one where there is nothing to do."""
+    return max(range(1, max(1, min(at_most, threads)) + 1), key=lambda count: (count > 1, threads // count * count, count))
 
 
 def weights_cast_once(device: torch.device) -> AbstractContextManager:

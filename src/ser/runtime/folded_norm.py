@@ -32,4 +32,4 @@ def is_normed(layer: nn.Module) -> bool:
     """Whether it is a convolution of a wave with a group norm of one channel a group behind it."""
     conv, norm = getattr(layer, "conv", None), getattr(layer, "layer_norm", None)
     normed = isinstance(norm, nn.GroupNorm) and norm.affine and norm.num_groups == norm.num_channels
-    return normed and conv is not None and conv.in_channels == 1
+    return normed and type(conv) is nn.Conv1d and (conv.in_channels, conv.padding, conv.dilation) == (1, (0,), (1,))

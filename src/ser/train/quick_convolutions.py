@@ -9,7 +9,7 @@ norm as in `ser.models.encoder.group_norm`: 1.05 and 2.2, trained 1.4 and 1.8.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -47,14 +47,15 @@ class Products(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (states, rows), gradient = ctx.saved_tensors, gradient.contiguous()
         channels, (_, frames, out) = states.shape[2], gradient.shape
-        of_states, of_rows = torch.zeros_like(states), torch.zeros_like(rows)
+        of_states = torch.zeros_like(states)
+        of_rows = torch.zeros_like(rows, dtype=torch.promote_types(rows.dtype, torch.float32))  # bf16 would round the sum at every clip
         wanted, learnt, _, _ = ctx.needs_input_grad
         for clip, of_clip, of_frames in zip(states, of_states, gradient, strict=True):
             for heard, of_weights in _parts(clip, of_rows, ctx.stride, frames) if learnt else ():
-                of_weights.addmm_(heard.t(), of_frames)
+                of_weights += heard.t() @ of_frames
             for of_heard, weights in _parts(of_clip, rows, ctx.stride, frames) if wanted else ():
                 of_heard.addmm_(of_frames, weights.t())
-        of_weight = of_rows.view(-1, channels, out).permute(2, 1, 0)
+        of_weight = of_rows.to(rows.dtype).view(-1, channels, out).permute(2, 1, 0)
         return of_states if wanted else None, of_weight if learnt else None, gradient.sum((0, 1)) if ctx.biased else None, None
 
 
@@ -88,15 +89,16 @@ def _convolution(
     input: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
-    stride: int | tuple[int] = 1,
-    padding: int | tuple[int] | str = 0,
-    dilation: int | tuple[int] = 1,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> torch.Tensor:
     """With `F.conv1d`'s own arguments."""
     as_it_is = partial(usual, weight=weight, bias=bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
     step, padded = _number(stride), _number(padding)
-    if input.ndim != 3 or isinstance(padded, str) or _number(dilation) != 1 or weight.shape[2] > input.shape[2]:
+    fits = input.ndim == 3 and input.shape[1] == weight.shape[1] * groups and input.shape[2] >= weight.shape[2]
+    if not fits or isinstance(padded, str) or _number(dilation) != 1:
         return as_it_is(input)
     if groups > 1 and step == 1:
         frames = input.shape[2] + 2 * padded - weight.shape[2] + 1
@@ -113,5 +115,5 @@ def _convolution(
     return Products.apply(input.transpose(1, 2).contiguous(), weight, bias, step).transpose(1, 2)
 
 
-def _number(size: int | tuple[int] | str) -> int | str:
-    return size[0] if isinstance(size, tuple) else size
+def _number(size: int | Sequence[int] | str) -> int | str:
+    return size if isinstance(size, int | str) else size[0]

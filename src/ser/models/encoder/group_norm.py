@@ -53,10 +53,10 @@ class NormedConvolution(GradientCheckpointingLayer):
 
     def forward(self, wave: torch.Tensor) -> torch.Tensor:
         """(B, 1, samples) -> (B, channels, frames). In training every frame counts, a shorter clip's silence as well."""
-        training = torch.is_grad_enabled() and wave.device.type == "cpu" and not torch.compiler.is_compiling()
+        training = torch.is_grad_enabled() and wave.is_leaf and wave.device.type == "cpu" and not torch.compiler.is_compiling()
         if not training or not is_normed(self) or self.conv.out_channels < MANY or _own_frames.get() is not None:
             return self.activation(self.layer_norm(self.conv(wave)))
-        wave = wave.detach()[:, 0]  # gradient checkpointing has it marked as learnt; nobody reads its gradient
+        wave = wave.detach()[:, 0]  # a leaf that gradient checkpointing marked as learnt: nobody reads its gradient
         weights, biases = fold_norm(self.conv, self.layer_norm, wave)
         with torch.autocast("cpu", enabled=False):
             states = torch.baddbmm(biases[:, None], windows_of(self.conv, wave), weights.transpose(1, 2))
