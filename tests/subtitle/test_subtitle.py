@@ -8,7 +8,7 @@ import numpy as np
 import pysubs2
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broken import examples
@@ -99,6 +99,7 @@ TIMES = st.lists(
 
 @settings(max_examples=examples(100), deadline=None)
 @given(TIMES)
+@example([(0.0, 8.0, "a aaaaaaaaaaa" + "가" * 12)])  # English as a whole, Korean in its second half
 def test_cues_rise_last_and_never_overlap_whatever_the_segments_do(rows):
     config, rules = SubtitlesConfig(), rules_of(SubtitlesConfig())
     segments = [spoken(start, start + length, text) for start, length, text in sorted(rows)]

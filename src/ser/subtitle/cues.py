@@ -124,10 +124,8 @@ def _end(start: int, spoken_until: int, wanted: int, following: int | None, limi
 
 def _drafts(segment: EmotionSegment, place: int, tag: str, config: SubtitlesConfig, rules: Rules) -> list[_Draft]:
     """A segment as one draft, or as several where its text doesn't fit on the screen at once, or would stand there too long."""
-    text = shown_text(segment, config, rules, tag)
-    korean = is_korean(text)
     length = segment.end - segment.start
-    screens = into_subtitles(text, rules.width(korean), rules.lines, max(1, math.ceil(length / rules.max_seconds - 1e-6)))
+    screens = _screens(shown_text(segment, config, rules, tag), rules, max(1, math.ceil(length / rules.max_seconds - 1e-6)))
     words = _matching([line for lines in screens for line in lines], segment.words)
     drafts, done, used = [], 0, 0
     total = sum(len(line) for lines in screens for line in lines)
@@ -151,6 +149,14 @@ def _drafts(segment: EmotionSegment, place: int, tag: str, config: SubtitlesConf
             after.start += later
             draft.end = max(draft.end, after.start)
     return drafts
+
+
+def _screens(text: str, rules: Rules, least: int) -> list[list[str]]:
+    """A text's lines, subtitle by subtitle; where one is Korean by itself and the whole isn't, all keep to what is narrower."""
+    screens = into_subtitles(text, rules.width(is_korean(text)), rules.lines, least)
+    if is_korean(text) or not any(is_korean(" ".join(lines)) for lines in screens):
+        return screens
+    return into_subtitles(text, min(map(rules.width, (True, False))), rules.lines, least)
 
 
 def _wanted(draft: _Draft, rules: Rules) -> int:
