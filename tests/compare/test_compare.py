@@ -27,6 +27,8 @@ from ser.runtime.errors import UserError
 from ser.train import __main__ as train
 from tiny import make_tiny_data
 
+pytestmark = pytest.mark.long
+
 RAVDESS = ("angry", "calm", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 
 

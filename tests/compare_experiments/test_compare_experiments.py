@@ -22,6 +22,8 @@ from ser.runtime.files import write_csv
 from ser.train import __main__ as train
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -47,7 +47,9 @@ def texts(tmp_path_factory):
     return make_texts(tmp_path_factory.mktemp("texts"), texts=48, test_texts=6)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=() if path.stem == "demo" else pytest.mark.long) for path in CONFIGS]
+)
 def test_config_trains_with_the_real_command(path, data, texts, cache, tmp_path):
     layers = [path.with_name(EXPERIMENT_OF_PRESET), path] if path.name.startswith("gpu_") else [path]
     content = yaml.safe_load(layers[0].read_text())

@@ -58,6 +58,7 @@ def fusion(tmp_path_factory):
     return trained(folder, data, FUSION), data, folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "columns"), [("texts", ["text"]), ("fusion", ["path", "text"])])
 def test_a_model_that_reads_is_evaluated_as_it_predicts(kind, columns, request, tmp_path, capsys):
     run, new, folder = request.getfixturevalue(kind)

@@ -28,7 +28,7 @@ from ser.runtime.errors import UserError
 from ser.train import __main__ as train
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("undrawn")]
 
 needs_exporter = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")), reason="requirements-export.txt"
@@ -78,7 +78,6 @@ def test_network_on_frames_gives_the_same_through_onnx(kind, tmp_path):
 
 
 @needs_exporter
-@pytest.mark.long
 def test_encoder_with_a_mask_hears_no_padding_through_onnx(tmp_path):
     model = encoder(tmp_path, "wav2vec2-layer", pooling="attentive", layer_weights=True)
     write_onnx(model, tmp_path / "model.onnx")

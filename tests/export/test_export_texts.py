@@ -18,9 +18,12 @@ from ser.models.frontend_json import frontend_as_json, frontend_from_json
 from ser.models.registry import build_model, load_model
 from ser.runtime.errors import UserError
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")), reason="requirements-export.txt"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")), reason="requirements-export.txt"
+    ),
+]
 LABELS = ("angry", "sad", "happy")
 TEXTS = ("화가 난다", "눈물이 난다 너무 슬프다 오늘은", "정말 좋다", "좋다", "아주 아주 행복하다, 정말로 화가 나지 않는다")
 CLIPS = [Utterance(wave, text) for wave, text in zip(waves(0.3, 1.4, 0.7, 0.5, 0.9), TEXTS, strict=True)]

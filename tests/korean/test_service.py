@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 from benchmarks.serving import Clip, Service, end, load  # noqa: E402 - found by the path above
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -88,7 +90,6 @@ def test_several_at_once_get_each_their_own_answer(service, clips):
     assert 1 <= len(decoders) <= processors()
 
 
-@pytest.mark.long
 def test_sigterm_answers_what_was_begun_refuses_the_rest_and_leaves_nothing(service, clips, folder):
     decoders = psutil.Process(service.process.pid).children(recursive=True)
     _, made, known = end(service, clips, signal.SIGTERM, at_once=6)

@@ -31,6 +31,8 @@ from ser.report.run_report import run_report
 from ser.runtime.files import write_json
 from ser.train.training import train
 
+pytestmark = pytest.mark.long
+
 PROJECT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 FRESH = """

@@ -177,6 +177,7 @@ def test_stopping_names_the_batch_the_length_and_what_to_do(memory, data, tmp_pa
     assert read_json(tmp_path / "outputs" / "8x2" / "fold_0" / "metrics.json")["batch_size"] == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", [None, MemoryError("Unable to allocate 1.2 GiB")])  # numpy's, of dropout on a CPU
 def test_one_clip_that_does_not_fit_ends_in_a_message(memory, data, tmp_path, error):
     memory.error = error or memory.error

@@ -33,6 +33,8 @@ from sounds import cut, tone, write_ffmpeg, write_wav
 from tiny import TINY_WAV2VEC2
 from whisper import convert, write_checkpoint
 
+pytestmark = pytest.mark.long
+
 SECOND = 16_000
 SPOKEN = ("angry", "sad", "neutral", "happy")
 
@@ -202,7 +204,6 @@ def same_files(one: Path, other: Path) -> bool:
     return filecmp.cmpfiles(one, other, names, shallow=False) == (names, [], [])
 
 
-@pytest.mark.long
 def test_interrupted_and_started_again_it_ends_with_the_same_files(film, network, tmp_path, monkeypatch):
     path, _, _ = film
     monkeypatch.setattr(emotions, "CHUNK", 4)
@@ -282,7 +283,6 @@ def test_styled_again_from_the_json_without_a_model(film, network, tmp_path, cap
         run(tmp_path / "out" / "film.json", tmp_path / "again", tmp_path, *no_effect)
 
 
-@pytest.mark.long
 def test_without_a_transcript_speech_is_found_and_named_or_written_down(film, network, tmp_path):
     pytest.importorskip("faster_whisper")
     path, lines, _ = film

@@ -83,6 +83,7 @@ def test_copies_are_made_once_and_go_on_after_an_interruption(experiment: Experi
     assert len(set(first.report["audio_hash"])) > 1.9 * len(rows)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [CLASSICAL, SOLVED], ids=["classical", "solved head"])
 def test_model_fitted_in_one_go_learns_from_clips_and_copies(model: dict, data: Path, tmp_path: Path, capsys) -> None:
     path = config_of(tmp_path, data, 1, model, TELEPHONE)

@@ -22,7 +22,7 @@ from ser.train import __main__ as command
 from ser.train.training import train
 from tiny import TINY_CNN, make_tiny_data, write_tiny_config
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("undrawn")]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,6 @@ def whole(data, tmp_path_factory):
     return folder
 
 
-@pytest.mark.long
 def test_all_seeds_have_the_split_of_the_run_and_trainings_of_their_own(whole):
     group = whole / "outputs" / "tiny"
     first, second = group / "seed_4", group / "seed_7"

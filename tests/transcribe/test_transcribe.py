@@ -36,6 +36,7 @@ def run(model: Path, cache: Path, *arguments: str) -> None:
     transcribe.main([*arguments, "--stt", str(model), "--data.cache", str(cache), "--speech.beam_size", "1", "--speech.words", "false"])
 
 
+@pytest.mark.long
 def test_clips_become_a_table_by_id_that_training_reads_and_nothing_is_heard_twice(model, tmp_path, monkeypatch, capsys):
     for number in range(3):
         write_clip(tmp_path / "input" / f"train/T{number}.wav", number)

@@ -151,6 +151,7 @@ def test_interrupted_fusion_ends_byte_identical(data, tmp_path):
     assert compare(tmp_path / "whole", tmp_path / "pieces") == []
 
 
+@pytest.mark.long
 def test_a_frozen_text_encoder_runs_once_per_text_and_stays_as_it_was(data, tmp_path):
     folder = make_text_checkpoint(tmp_path / "roberta", pd.read_csv(data)["text"])
     model = PLAIN | {"kind": "fusion", "fusion": {"text_encoder": str(folder)}}
