@@ -24,7 +24,7 @@ from ser.train.fold import train_fold
 from ser.train.signals import Stopper
 from tiny import TINY_WAV2VEC2, make_tiny_data, write_tiny_config
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("undrawn")]
 
 
 class SmallMemory:
@@ -177,7 +177,6 @@ def test_stopping_names_the_batch_the_length_and_what_to_do(memory, data, tmp_pa
     assert read_json(tmp_path / "outputs" / "8x2" / "fold_0" / "metrics.json")["batch_size"] == 4
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("error", [None, MemoryError("Unable to allocate 1.2 GiB")])  # numpy's, of dropout on a CPU
 def test_one_clip_that_does_not_fit_ends_in_a_message(memory, data, tmp_path, error):
     memory.error = error or memory.error

@@ -35,6 +35,8 @@ from ser.sweep.trials import Sweep
 from ser.sweep.wandb_file import write_wandb_file
 from tiny import make_tiny_data, write_tiny_config
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 RATES = {"train.learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}, "train.epochs": {"low": 2, "high": 8, "step": 2}}
 

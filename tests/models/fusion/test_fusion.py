@@ -30,7 +30,7 @@ from ser.train.experiment import open_experiment
 from stops import steps_are_counted, train_in_pieces  # noqa: F401 - a fixture
 from tiny import write_tiny_config
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("undrawn")]
 
 LABELS = ("angry", "sad", "happy")
 WORDS = {"angry": ("화가 난다", "짜증이 난다"), "sad": ("눈물이 난다", "너무 슬프다"), "happy": ("정말 좋다", "아주 행복하다")}
@@ -151,7 +151,6 @@ def test_interrupted_fusion_ends_byte_identical(data, tmp_path):
     assert compare(tmp_path / "whole", tmp_path / "pieces") == []
 
 
-@pytest.mark.long
 def test_a_frozen_text_encoder_runs_once_per_text_and_stays_as_it_was(data, tmp_path):
     folder = make_text_checkpoint(tmp_path / "roberta", pd.read_csv(data)["text"])
     model = PLAIN | {"kind": "fusion", "fusion": {"text_encoder": str(folder)}}
