@@ -29,7 +29,7 @@ from benchmarks.table import as_table
 
 PARTS = {
     "decoding": "reading clips: librosa.load, soundfile, the packed store",
-    "augmentation": "each transform: audiomentations alone, and through this project's wrapper",
+    "augmentation": "each transform: audiomentations alone (its own time stretch and pitch shift), and through this project's wrapper",
     "training": "a training epoch: run_audio_classification.py's recipe with Trainer, and ser.train",
     "model_steps": "training steps: attention kernels, frozen parts, gradient checkpointing",
     "frozen": "a frozen encoder, or all but its last layers: run in every epoch, and its outputs cached",

@@ -1,31 +1,51 @@
-"""Each transform on one clip after the other: audiomentations alone, and through this project's wrapper, which seeds it by the clip."""
+"""Each transform on one clip after the other: audiomentations alone, and through this project's wrapper, which seeds it by the clip.
+
+Time and pitch changes are this project's own, for speech: beside them run audiomentations' in its default method, on made-up voices.
+`benchmarks/stretch_quality.py` compares what the two make of real speech.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 import numpy as np
 
-from benchmarks.clips import RATE, lengths
+from benchmarks.clips import RATE, lengths, voice
 from benchmarks.measuring import Case, Options, in_turn
 from ser.config import AugmentConfig
 from ser.data.augmentation import Augmenter
+
+OF_SPEECH = ("time_stretch", "pitch_shift")
 
 
 def cases(options: Options) -> Iterator[Case]:
     count = options.clips or (2 if options.quick else 60)
     draw = np.random.default_rng(0)
-    waves = [(0.1 * draw.standard_normal(round(seconds * RATE))).astype(np.float32) for seconds in lengths(count)]
+    seconds = lengths(count)
+    noise = [(0.1 * draw.standard_normal(round(length * RATE))).astype(np.float32) for length in seconds]
+    voices = [voice(length, seed) for seed, length in enumerate(seconds)]
     for part in fields(AugmentConfig):
         config = AugmentConfig()
         if "folder" in vars(getattr(config, part.name)):
             continue  # sounds of the user's: a convolution and an addition
         getattr(config, part.name).p = 1.0
-        augmenter = Augmenter(config)
-        plain = augmenter._compose
+        augmenter, waves = Augmenter(config), voices if part.name in OF_SPEECH else noise
+        plain = _spectral(config) if part.name in OF_SPEECH else augmenter._compose
         ways = {
-            "audiomentations alone": lambda plain=plain: [plain(samples=wave, sample_rate=RATE) for wave in waves] and None,
-            "through Augmenter": lambda own=augmenter: [own(wave, seed) for seed, wave in enumerate(waves)] and None,
+            "audiomentations alone": lambda plain=plain, waves=waves: [plain(samples=wave, sample_rate=RATE) for wave in waves] and None,
+            "through Augmenter": lambda own=augmenter, waves=waves: [own(wave, seed) for seed, wave in enumerate(waves)] and None,
         }
         yield Case(part.name, in_turn(ways, options.rounds), count, "clips")
+
+
+def _spectral(config: AugmentConfig) -> Callable:
+    """audiomentations' time stretch and pitch shift (Signalsmith Stretch), whichever are on, with the config's ranges."""
+    import audiomentations as am
+
+    time, pitch = config.time_stretch, config.pitch_shift
+    transforms = [
+        am.TimeStretch(time.min_rate, time.max_rate, leave_length_unchanged=False, p=time.p),
+        am.PitchShift(pitch.min_semitones, pitch.max_semitones, p=pitch.p),
+    ]
+    return am.Compose([transform for transform in transforms if transform.p > 0])

@@ -80,13 +80,12 @@ def _transforms(config: AugmentConfig, sounds: Mapping[str, ClipStore]) -> list:
     """The active transforms in the order in which sound is made: the voice, the room with its noise, the microphone, the codec."""
     import audiomentations as am
 
-    from ser.data.transforms import Background, ImpulseResponse, ThroughCodec
+    from ser.data.transforms import Background, ImpulseResponse, PitchShift, ThroughCodec, TimeStretch
 
     c = config
     transforms = [
-        # Lengths follow the rate: cropping to the old length would cut the end of a slowed clip off.
-        am.TimeStretch(c.time_stretch.min_rate, c.time_stretch.max_rate, leave_length_unchanged=False, p=c.time_stretch.p),
-        am.PitchShift(c.pitch_shift.min_semitones, c.pitch_shift.max_semitones, p=c.pitch_shift.p),
+        TimeStretch(c.time_stretch.min_rate, c.time_stretch.max_rate, p=c.time_stretch.p),
+        PitchShift(c.pitch_shift.min_semitones, c.pitch_shift.max_semitones, p=c.pitch_shift.p),
         am.Shift(-c.shift.max_share, c.shift.max_share, rollover=False, p=c.shift.p),
         # Without ray tracing: that is seven times slower and draws from a generator nobody can seed.
         am.RoomSimulator(use_ray_tracing=False, max_order=c.room.max_reflections, leave_length_unchanged=True, p=c.room.p),

@@ -1,5 +1,7 @@
-"""Augmentations that audiomentations lacks or does otherwise, in its form: codecs, and sounds of the user's without a change of loudness.
+"""Augmentations that audiomentations lacks or does otherwise, in its form: codecs, changes of time and pitch made for speech, and sounds of
+the user's without a change of loudness.
 
+Its own time stretch and pitch shift are spectral: three to five times as slow, and no better on speech (`benchmarks/stretch_quality.py`).
 Its own impulse responses bring every clip to one peak, which takes away how loud somebody speaks, and are not taken in time; its own
 backgrounds read the file again for every clip.
 """
@@ -10,11 +12,33 @@ import math
 import random
 from collections.abc import Sequence
 
+import audiomentations
 import numpy as np
 from audiomentations.core.transforms_interface import BaseWaveformTransform
 
 from ser.audio.codecs import through_codec
 from ser.data.store import ClipStore
+from ser.data.time_scale import pitch_shift, time_stretch
+
+
+class TimeStretch(audiomentations.TimeStretch):
+    """Faster or slower, the length with it; the rate is drawn as audiomentations draws it."""
+
+    supports_multichannel = False
+
+    def apply(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
+        """float32 (T,) -> (round(T / rate),)."""
+        return time_stretch(samples, self.parameters["rate"])
+
+
+class PitchShift(audiomentations.PitchShift):
+    """Higher or lower at the same length; the semitones are drawn as audiomentations draws them."""
+
+    supports_multichannel = False
+
+    def apply(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
+        """float32 (T,) -> (T,)."""
+        return pitch_shift(samples, self.parameters["num_semitones"])
 
 
 class ThroughCodec(BaseWaveformTransform):

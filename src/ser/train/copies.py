@@ -22,7 +22,7 @@ from ser.runtime.progress import ProgressBar
 from ser.runtime.seeds import seed_of
 from ser.train.experiment import Experiment
 
-FORMAT = 1  # raise it when the same settings make other copies
+FORMAT = 2  # raise it when the same settings make other copies
 ADDED_AT_ONCE = 64  # copies that a kill may cost
 
 
