@@ -108,7 +108,8 @@ def test_clips_beside_each_other_are_answered_as_one_after_the_other(tmp_path, m
     clips = waves(*np.random.default_rng(0).uniform(0.2, 2.9, 24))
     store = Store.of_samples([(32_000 * clip).astype(np.int16) for clip in clips], None, None, None)
     rows, accelerator = np.arange(len(clips)), make_accelerator(precision)
-    monkeypatch.setattr(forward, "cpu_batch", lambda _: 1)  # as for a large network
+    monkeypatch.setattr(forward, "ONE_BY_ONE", 0)  # as for a large network
+    assert forward.cpu_batch(model) == 1
     found = predict_probabilities(model, store, rows, 16, accelerator)
     torch.set_num_threads(1)
     expected = predict_probabilities(model, store, rows, 16, accelerator)

@@ -6,13 +6,17 @@ third of the time of wav2vec2-base: where frames follow each other from the firs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
+from ser.runtime.clips_in_a_row import row_here
 from ser.runtime.folded_norm import fold_norm, is_normed, windows_of
-from ser.runtime.stand_ins import ROUND, StandIn, computes_in, packed, product
+from ser.runtime.products import ROUND, packed, product
+from ser.runtime.stand_ins import StandIn, computes_in
 
 LONG = 64
 """Taps from which on a convolution is quicker by Fourier transforms. The positional one of wav2vec2-base has 128: 5 ms instead of 13."""
@@ -50,10 +54,19 @@ class RoundedFrames(StandIn):
         self.dtype = dtype
 
     def __call__(self, wave: torch.Tensor) -> torch.Tensor:
-        """(1, samples) -> (1, channels, frames); several clips at once as the layer itself does."""
-        frames = self._frames(wave.shape[-1])
-        if not self.is_right([]) or len(wave) > 1 or frames < 1 or not computes_in(self.dtype):
+        """(1, samples) -> (1, channels, frames); of clips in a row (B, samples) all frames, several others as the layer itself does."""
+        if row := row_here():
+            return torch.cat([self._of_clip(clip[None, :samples]) for clip, samples in zip(wave, row.samples, strict=True)], 2)
+        if len(wave) > 1 or self._frames(wave.shape[-1]) < 1 or not self.fits():
             return type(self.layer).forward(self.layer, wave)
+        return self._of_clip(wave)
+
+    def fits(self) -> bool:
+        """Whether clips are heard as the layer hears them, here and now."""
+        return self.is_right([]) and computes_in(self.dtype)
+
+    def _of_clip(self, wave: torch.Tensor) -> torch.Tensor:
+        frames = self._frames(wave.shape[-1])
         rounded = functional.pad(wave, (0, self._samples(frames + -frames % ROUND[self.dtype]) - wave.shape[1]))
         first, *others = self.layer.conv_layers
         states = _normed(first, wave, rounded) if is_normed(first) else first(rounded[:, None])
@@ -94,10 +107,12 @@ class ComputedWeight(StandIn):
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """(B, in, T) -> (B, out, T)."""
+        return self.convolve(states) if self.fits() else type(self.layer).forward(self.layer, states)
+
+    def fits(self) -> bool:
+        """Whether the weight is still the one that was computed."""
         computed = parametrize.is_parametrized(self.layer, "weight")
-        if not self.is_right(list(self.layer.parametrizations.weight.parameters()) if computed else []):
-            return type(self.layer).forward(self.layer, states)
-        return self.convolve(states)
+        return self.is_right(list(self.layer.parametrizations.weight.parameters()) if computed else [])
 
     def convolve(self, states: torch.Tensor) -> torch.Tensor:
         """(B, in, T) -> (B, out, T)."""
@@ -114,18 +129,31 @@ class LongConvolution(ComputedWeight):
         self.weight = spectrum.resolve_conj().contiguous()  # (frequencies x groups, in of a group, out of a group)
 
     def convolve(self, states: torch.Tensor) -> torch.Tensor:
-        """(B, in, T) -> (B, out, T), in bf16 where autocast says so."""
-        layer, (taps,), (padding,) = self.layer, self.layer.kernel_size, self.layer.padding
-        batch, _, length = states.shape
-        frames, step = length + 2 * padding - taps + 1, taps + 1
-        stretches = -(-frames // step)
-        heard = functional.pad(states.float(), (padding, stretches * step + taps - 1 - padding - length)).unfold(2, 2 * taps, step)
-        heard = torch.fft.rfft(heard).unflatten(1, (layer.groups, -1)).permute(4, 1, 0, 3, 2)
-        made = torch.bmm(heard.reshape(len(self.weight), batch * stretches, -1), self.weight)
-        made = torch.fft.irfft(made.view(step, layer.groups, batch, stretches, -1), dim=0)[:step]
-        made = made.permute(2, 1, 4, 3, 0).reshape(batch, -1, stretches * step)[..., :frames]
-        made = made if layer.bias is None else made + layer.bias[:, None]
+        """(B, in, T) -> (B, out, T), in bf16 where autocast says so. Of clips in a row each has its own T frames, and those beyond are
+        zeros at the end."""
+        row, beyond = row_here(), 2 * self.layer.padding[0] - self.layer.kernel_size[0] + 1
+        if row is None:
+            made = self._of_clips([states])[0]
+        else:
+            clips = self._of_clips(states.split(list(row.frames), 2))
+            own = [clip[..., :frames] for clip, frames in zip(clips, row.frames, strict=True)]
+            made = functional.pad(torch.cat(own, 2), (0, beyond))
         return made.bfloat16() if torch.is_autocast_enabled("cpu") else made
+
+    def _of_clips(self, clips: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """(B, in, T) of each clip -> (B, out, frames); the stretches of all of them are one product."""
+        layer, (taps,), (padding,) = self.layer, self.layer.kernel_size, self.layer.padding
+        batch, step = len(clips[0]), taps + 1
+        frames = [clip.shape[2] + 2 * padding - taps + 1 for clip in clips]
+        stretches = [-(-count // step) for count in frames]
+        widths = [(padding, count * step + taps - 1 - padding - clip.shape[2]) for clip, count in zip(clips, stretches, strict=True)]
+        heard = [functional.pad(clip.float(), width).unfold(2, 2 * taps, step) for clip, width in zip(clips, widths, strict=True)]
+        heard = torch.fft.rfft(torch.cat(heard, 2)).unflatten(1, (layer.groups, -1)).permute(4, 1, 0, 3, 2)
+        made = torch.bmm(heard.reshape(len(self.weight), batch * sum(stretches), -1), self.weight)
+        made = torch.fft.irfft(made.view(step, layer.groups, batch, sum(stretches), -1), dim=0)[:step]
+        made = made.permute(2, 1, 4, 3, 0).flatten(1, 2)  # (B, out, stretches, step)
+        made = made if layer.bias is None else made + layer.bias[:, None, None]
+        return [own.flatten(2)[..., :count] for own, count in zip(made.split(stretches, 2), frames, strict=True)]
 
 
 def computed_once(layer: nn.Module, by_fourier: bool) -> ComputedWeight | None:

@@ -9,10 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-ROUND = {torch.float32: 8, torch.bfloat16: 16}
-"""Frames in a product are a multiple of it: oneDNN makes a kernel for every number of them, which in bf16 takes longer than the product.
-Of clips of many lengths, two cores, an Intel Xeon with AMX, together with `RoundedFrames`: 1.5 times as fast in bf16, 1.03 in float32.
-AMX works on 16 rows at a time."""
+from ser.runtime.products import packed_product
 
 
 class StandIn:
@@ -49,8 +46,7 @@ class PackedProduct(StandIn):
     def __init__(self, layer: nn.Linear, dtype: torch.dtype):
         super().__init__(layer, [layer.weight, layer.bias])
         self.dtype = dtype
-        self.weight = packed(layer.weight.detach(), dtype)
-        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        self.multiply = packed_product(layer.weight.detach(), None if layer.bias is None else layer.bias.detach(), dtype)
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """(…, in) -> (…, out), in the precision that was packed for; anything else as the layer itself does."""
@@ -58,18 +54,7 @@ class PackedProduct(StandIn):
         if not self.is_right([weight, bias]) or not computes_in(self.dtype) or states.dtype not in (torch.float32, self.dtype):
             return functional.linear(states, weight, bias)
         rows = states.to(self.dtype).reshape(-1, self.layer.in_features)
-        made = product(functional.pad(rows, (0, 0, 0, -len(rows) % ROUND[self.dtype])), self.weight, self.bias)
-        return made[: len(rows)].view(*states.shape[:-1], self.layer.out_features)
-
-
-def packed(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A weight (out, in), in the order of oneDNN's kernels."""
-    return torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous())
-
-
-def product(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """(…, in) -> (…, out) by a packed weight; rows of `states` may overlap in memory."""
-    return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+        return self.multiply(rows).view(*states.shape[:-1], self.layer.out_features)
 
 
 def computes_in(dtype: torch.dtype) -> bool:
