@@ -1,5 +1,5 @@
-"""What prediction makes of weights and is the same for every clip, made once: their order as a CPU's kernels (MKL's or oneDNN's) read it, the
-transforms that long convolutions want, the weights that weight norm computes.
+"""What prediction makes of weights and is the same for every clip, made once: their order as kernels of a CPU (MKL's, oneDNN's) read it,
+the transforms that long convolutions want, the weights that weight norm computes.
 
 torch multiplies by the weights as they lie and sorts them anew for every clip. The same products in another order of adding: 1e-7 off.
 """
@@ -23,7 +23,8 @@ SMALLEST = 2**16
 """Weights of a layer, below which a product is too short to gain."""
 
 ONE_BY_ONE = 50_000_000
-"""Weights of a network, above which a CPU predicts clips one by one or in a row: what it makes of several that are padded doesn't stay in its cache."""
+"""Weights of a network, above which a CPU predicts clips one by one or in a row: what it makes of several that are padded doesn't
+stay in its cache."""
 
 SHARE = 8
 """Of the memory, one in so many parts at most: several processes may train side by side."""
