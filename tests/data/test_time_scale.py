@@ -140,6 +140,12 @@ def test_any_clip_comes_back_finite_and_as_long_as_it_should_be(samples: int, ra
     np.testing.assert_array_equal(time_stretch(wave, rate), stretched)
 
 
+def test_a_single_sample_is_a_clip_too() -> None:
+    for result, length in ((time_stretch(np.ones(1, np.float32), 2.0), 0), (pitch_shift(np.ones(1, np.float32), -12), 1)):
+        assert result.dtype == np.float32
+        assert len(result) == length
+
+
 def test_a_clip_ends_as_it_ended() -> None:
     """Nothing is cut off and no silence follows, however it is stretched."""
     wave = np.concatenate([hiss(1.0, 0.0005), vowel(seconds=1.0)])

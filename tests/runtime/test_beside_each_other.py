@@ -11,7 +11,7 @@ from ser.data.inputs import Store
 from ser.inference import forward
 from ser.inference.forward import predict_probabilities
 from ser.models.registry import build_model
-from ser.runtime.beside_each_other import _at_once, beside_each_other
+from ser.runtime.beside_each_other import beside_each_other, how_many_at_once
 from ser.runtime.device import make_accelerator
 
 
@@ -96,7 +96,7 @@ def test_nothing_to_do_is_done_at_once():
     [(1, 4, 1), (2, 4, 2), (2, 1, 1), (4, 4, 4), (5, 4, 4), (6, 4, 3), (7, 4, 3), (16, 4, 4), (16, 2, 2), (2, 0, 1)],
 )
 def test_as_few_threads_as_can_be_are_idle(threads, at_most, expected):
-    assert _at_once(threads, at_most) == expected
+    assert how_many_at_once(threads, at_most) == expected
 
 
 @pytest.mark.usefixtures("four_threads")

@@ -30,12 +30,12 @@ LATE = 16  # samples that a fade may come early or late to find a better place
 def time_stretch(samples: np.ndarray, rate: float) -> np.ndarray:
     """Say it `rate` times as fast, at the same pitch.
 
-    samples: finite float32 (T,), 16 kHz. rate: 0.5 to 2. Returns float32 (round(T / rate),); a sound at t is found at t / rate to within
+    samples: finite float32 (T,), 16 kHz. rate: 0.65 to 1.5. Returns float32 (round(T / rate),); a sound at t is found at t / rate to within
     about half a period. Clips too short for a fade (under 50 ms) are cut, or followed by silence.
     """
     length = round(len(samples) / rate)
-    if length == len(samples):
-        return samples.copy()
+    if length in (0, len(samples)):
+        return samples[:length].copy()
     tempo = max(rate, 1 / rate) - 1
     fade = FADE if tempo <= 0.25 else FADE // 2
     return _fitted(_faded(samples, *_splices(samples, length, fade), fade, shorter=rate > 1), length)
@@ -44,7 +44,7 @@ def time_stretch(samples: np.ndarray, rate: float) -> np.ndarray:
 def pitch_shift(samples: np.ndarray, semitones: float) -> np.ndarray:
     """Say it higher, or below 0 lower, at the same speed; the formants move along, as from a smaller or larger speaker.
 
-    samples: finite float32 (T,), 16 kHz. semitones: -12 to 12. Returns float32 (T,).
+    samples: finite float32 (T,), 16 kHz. semitones: -12 to 12; from 9 on the last 10 to 15 ms are silent. Returns float32 (T,).
     """
     factor = 2 ** (semitones / 12)
     stretched = time_stretch(samples, 1 / factor)

@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST = 4
-"""Clips at once, however many threads there are: each needs memory for what the network makes of it."""
+"""Items at once, however many threads there are: each needs memory for what the network makes of it."""
 
 
 def beside_each_other(work: Callable[[Item], Result], items: Iterable[Item], at_most: int = MOST) -> Iterator[Result]:
@@ -30,7 +30,7 @@ def beside_each_other(work: Callable[[Item], Result], items: Iterable[Item], at_
     number of threads is that of an item, for threads too that use torch for the first time then.
     """
     threads = torch.get_num_threads()
-    at_once = _at_once(threads, min(at_most, MOST))
+    at_once = how_many_at_once(threads, at_most)
     if at_once == 1:
         yield from map(work, items)
         return
@@ -66,9 +66,12 @@ def beside_or_alone(work: Callable[[Item], Result], items: Sequence[Item]) -> li
     return list(map(work, items))
 
 
-def _at_once(threads: int, at_most: int) -> int:
-    """How many at a time leave the fewest threads idle: of 6 threads 3 with two each, not 4 with one; one where there is nothing to do."""
-    return max(range(1, max(1, min(at_most, threads)) + 1), key=lambda count: (count > 1, threads // count * count, count))
+def how_many_at_once(threads: int, at_most: int) -> int:
+    """Of at most so many and `MOST`, how many items at a time leave the fewest threads idle: of 6 threads 3 with two each, not 4 with one.
+
+    One where there is nothing to do.
+    """
+    return max(range(1, max(1, min(at_most, threads, MOST)) + 1), key=lambda count: (count > 1, threads // count * count, count))
 
 
 def weights_cast_once(device: torch.device) -> AbstractContextManager:

@@ -20,18 +20,18 @@ class OwnAttention(StandIn):
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype):
         super().__init__(layer, _weights(layer))
-        self.dtype = dtype
-        weights, biases = ([getattr(getattr(layer, name), kind).detach() for name in _PROJECTIONS] for kind in ("weight", "bias"))
+        self.dtype, self.parts = dtype, [getattr(layer, name) for name in _PROJECTIONS]
+        weights, biases = ([getattr(part, kind).detach() for part in self.parts] for kind in ("weight", "bias"))
         self.project = packed_product(torch.cat(weights), torch.cat(biases), dtype)
 
     def __call__(
-        self, states: torch.Tensor, key_value_states: None = None, attention_mask: torch.Tensor | None = None, **others
+        self, hidden_states: torch.Tensor, key_value_states: None = None, attention_mask: torch.Tensor | None = None, **others
     ) -> tuple[torch.Tensor, None]:
         """(B, T, D) -> (B, T, D) and no weights; where clips are in a row, B is one and T all their frames."""
         layer, row = self.layer, row_here()
-        if row is None and (key_value_states is not None or not self.fits(states.dtype)):
-            return type(layer).forward(layer, states, key_value_states, attention_mask, **others)
-        heads = self._heads(states)
+        if row is None and (key_value_states is not None or not self.fits(hidden_states.dtype)):
+            return type(layer).forward(layer, hidden_states, key_value_states, attention_mask, **others)
+        heads = self._heads(hidden_states)
         if row is None:
             heard = _attend(heads, attention_mask, layer.scaling)
         else:
@@ -40,8 +40,11 @@ class OwnAttention(StandIn):
 
     def fits(self, dtype: torch.dtype = torch.float32) -> bool:
         """Whether states of this dtype are heard as the layer hears them, here and now."""
-        usual = self.layer.config._attn_implementation == "sdpa" and dtype in (torch.float32, self.dtype)
-        return usual and self.is_right(_weights(self.layer)) and computes_in(self.dtype)
+        layer = self.layer
+        if not self.is_right(_weights(layer)) or layer.training or layer.config._attn_implementation != "sdpa":
+            return False
+        same = all(getattr(layer, name) is part and not part._forward_hooks for name, part in zip(_PROJECTIONS, self.parts, strict=True))
+        return same and dtype in (torch.float32, self.dtype) and computes_in(self.dtype)
 
     def _heads(self, states: torch.Tensor) -> torch.Tensor:
         """(B, T, D) -> queries, keys and values (3, B, heads, T, size)."""

@@ -1,7 +1,7 @@
 """Clips in a row are heard as each alone, by every network that takes them so, and only while its weights are the ones made ready."""
 
 import platform
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Thread
 
 import numpy as np
@@ -194,20 +194,78 @@ def test_threads_do_not_hear_each_others_clips():
             torch.testing.assert_close(own, wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=bf16.marks)])
-@pytest.mark.parametrize(("clips", "expected"), [(9, [4, 4, 1]), (5, [2, 2, 1]), (2, [1, 1]), (1, [1])], ids=str)
-def test_a_large_network_predicts_four_in_a_row_and_fewer_where_threads_would_be_idle(clips, expected, precision, monkeypatch):
+@pytest.mark.parametrize(
+    ("clips", "batch_size", "expected"),
+    [(9, 16, [4, 4, 1]), (9, 4, [2, 2, 2, 2, 1]), (5, 16, [2, 2, 1]), (3, 2, [1, 1, 1]), (2, 16, [1, 1]), (1, 16, [1])],
+)
+def test_a_large_network_predicts_four_in_a_row_and_fewer_where_threads_would_be_idle(clips, batch_size, expected, two_threads):
+    rows, found, right = predicted(clips, batch_size, "fp32")
+    assert sorted((row or 1 for row in rows), reverse=True) == expected
+    np.testing.assert_allclose(found, right, atol=1e-6)
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this processor doesn't compute in bf16")
+def test_in_bf16_a_clips_answer_is_the_very_same_whatever_is_beside_it(two_threads):
+    rows, found, right = predicted(9, 16, "bf16")
+    assert rows == [None] * 9
+    np.testing.assert_array_equal(found, right)
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
     monkeypatch.setattr(forward, "ONE_BY_ONE", 0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def predicted(clips: int, batch_size: int, precision: str) -> tuple[list[int | None], np.ndarray, np.ndarray]:
+    """How many were in a row in each batch, their probabilities, and those of each alone."""
     model = EncoderModel(network(), PooledHead(256, 6, None, False), Wav2Vec2FeatureExtractor(), tuple("abcdef"), 3.0).eval()
-    draw, threads = np.random.default_rng(0), torch.get_num_threads()
+    draw = np.random.default_rng(0)
     waves = [(3000 * draw.standard_normal(draw.integers(500, 12_000))).astype(np.int16) for _ in range(clips)]
     store, accelerator = Store.of_samples(waves, None, None, None), make_accelerator(precision)
-    torch.set_num_threads(2)
-    try:
-        with counted_rows(model.encoder) as rows:
-            found = predict_probabilities(model, store, np.arange(clips), 16, accelerator)
-        right = np.concatenate([predict_probabilities(model, store, np.array([row]), 16, accelerator) for row in range(clips)])
-    finally:
-        torch.set_num_threads(threads)
-    assert sorted((row or 1 for row in rows), reverse=True) == expected
-    np.testing.assert_allclose(found, right, atol=1e-6 if precision == "fp32" else 5e-3)
+    with counted_rows(model.encoder) as rows:
+        found = predict_probabilities(model, store, np.arange(clips), batch_size, accelerator)
+    right = [predict_probabilities(model, store, np.array([row]), batch_size, accelerator) for row in range(clips)]
+    return rows, found, np.concatenate(right)
+
+
+def test_clips_too_short_for_a_frame_go_the_other_way():
+    model, batch = network(), batch_of([9000, 399])
+    with torch.no_grad():
+        states, mask = hidden_states(model, batch, every_layer=False)
+        with packed_weights(model, "no"):
+            again, mask_again = hidden_states(model, batch, every_layer=False)
+    assert torch.equal(mask, mask_again)
+    torch.testing.assert_close(again[0][0], states[0][0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_hook_on_a_projection_and_another_layer_in_its_place_are_heard():
+    model, states = network(), torch.randn(1, 20, 256)
+    attention, called = model.encoder.layers[0].attention, []
+    with torch.no_grad(), packed_weights(model, "no"):
+        hook = attention.k_proj.register_forward_hook(lambda *_: called.append(1))
+        right = attention(hidden_states=states)[0]
+        assert called == [1]
+        hook.remove()
+        torch.testing.assert_close(attention(hidden_states=states)[0], right, atol=1e-5, rtol=1e-5)
+        attention.v_proj = torch.nn.Sequential(attention.v_proj, torch.nn.Linear(256, 256))  # as adapters are put around a layer
+        attention.v_proj.weight, attention.v_proj.bias = attention.v_proj[0].weight, attention.v_proj[0].bias
+        changed = attention(hidden_states=states)[0]
+    torch.testing.assert_close(changed, attention(hidden_states=states)[0].detach(), atol=1e-5, rtol=1e-5)
+    assert (changed - right).abs().max() > 0.01
+
+
+def test_what_is_taken_away_meanwhile_by_another_thread_does_not_mix_clips():
+    model, lengths = network("wav2vec2, layer norm"), [6000, 4000]  # padded it answers as alone
+    batch, packed = batch_of(lengths, "attention_mask"), ExitStack()
+    with torch.no_grad():
+        right = alone(model, batch, lengths)
+        packed.enter_context(packed_weights(model, "no"))
+        hook = model.encoder.layers[0].register_forward_hook(lambda *_: packed.close())
+        states, mask = hidden_states(model, batch, every_layer=False)
+        hook.remove()
+    for place, own in enumerate(right):
+        torch.testing.assert_close(states[0][place][mask[place]], own[-1][0], atol=1e-4, rtol=1e-4)

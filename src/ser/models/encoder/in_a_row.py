@@ -25,14 +25,19 @@ def takes_clips_in_a_row(encoder: PreTrainedModel) -> bool:
 
 def states_in_a_row(
     encoder: PreTrainedModel, wave: torch.Tensor, own_samples: torch.Tensor, every_layer: bool
-) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+) -> tuple[tuple[torch.Tensor, ...], torch.Tensor] | None:
     """All hidden states, or the last alone, each (B, T, D) with zeros behind a clip; a boolean mask (B, T) of the clips' own frames.
 
-    wave: (B, samples), what lies behind a clip's `own_samples` (B,) isn't heard.
+    wave: (B, samples), what lies behind a clip's `own_samples` (B,) isn't heard. None where the encoder doesn't take clips in a row, here
+    and now, or one of them is too short for a frame.
     """
     frames = encoder._get_feat_extract_output_lengths(own_samples)
+    if not takes_clips_in_a_row(encoder) or frames.min() < 1:
+        return None
     with in_a_row(own_samples.tolist(), frames.tolist()):
         outputs = encoder(wave, output_hidden_states=every_layer)
+    if not takes_clips_in_a_row(encoder):  # another thread has changed a weight meanwhile, or taken away what was made ready
+        return None
     states = outputs.hidden_states if every_layer else (outputs.last_hidden_state,)
     padded = tuple(pad_sequence(state[0].split(frames.tolist()), batch_first=True) for state in states)
     return padded, torch.arange(padded[0].shape[1]) < frames[:, None]
