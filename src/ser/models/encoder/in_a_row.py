@@ -28,11 +28,11 @@ def states_in_a_row(
 ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor] | None:
     """All hidden states, or the last alone, each (B, T, D) with zeros behind a clip; a boolean mask (B, T) of the clips' own frames.
 
-    wave: (B, samples), what lies behind a clip's `own_samples` (B,) isn't heard. None where the encoder doesn't take clips in a row, here
-    and now, or one of them is too short for a frame.
+    wave: (B, samples), what lies behind a clip's `own_samples` (B,) isn't heard. None where one of them is too short for a frame, or
+    the encoder doesn't take clips in a row any more.
     """
     frames = encoder._get_feat_extract_output_lengths(own_samples)
-    if not takes_clips_in_a_row(encoder) or frames.min() < 1:
+    if frames.min() < 1:
         return None
     with in_a_row(own_samples.tolist(), frames.tolist()):
         outputs = encoder(wave, output_hidden_states=every_layer)

@@ -15,7 +15,7 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ser.models.encoder.group_norm import over_own_frames
-from ser.models.encoder.in_a_row import states_in_a_row
+from ser.models.encoder.in_a_row import states_in_a_row, takes_clips_in_a_row
 from ser.models.encoder.own_length import attention_mask_of, whisper_states
 
 # Their layers want nothing but a state and an attention mask. WavLM's hand a position bias on from the first layer, SEW's frames are
@@ -38,9 +38,10 @@ def hidden_states(
         return (outputs.hidden_states if every_layer else (outputs.last_hidden_state,)), _own_patches(encoder, batch["own_frames"])
     batch = _without_padding(encoder, batch)
     own_samples = batch.pop("own_samples", None)
-    told = own_samples if own_samples is not None else batch["attention_mask"].sum(1) if "attention_mask" in batch else None
-    if told is not None and (found := states_in_a_row(encoder, batch["input_values"], told, every_layer)):
-        return found
+    if "input_values" in batch and takes_clips_in_a_row(encoder):
+        told = own_samples if own_samples is not None else batch["attention_mask"].sum(1) if "attention_mask" in batch else None
+        if told is not None and (found := states_in_a_row(encoder, batch["input_values"], told, every_layer)):
+            return found
     if own_samples is None or encoder.training:  # in training such a network hears padding as silence, as it was pretrained
         outputs = encoder(**batch, output_hidden_states=every_layer)
     else:
