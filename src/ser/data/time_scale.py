@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 import soxr
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from scipy import fft
 
 from ser.audio import SAMPLE_RATE
@@ -48,13 +48,20 @@ def pitch_shift(samples: np.ndarray, semitones: float) -> np.ndarray:
     """
     factor = 2 ** (semitones / 12)
     stretched = time_stretch(samples, 1 / factor)
-    return _fitted(soxr.resample(stretched, SAMPLE_RATE * factor, SAMPLE_RATE), len(samples))
+    return _fitted(soxr.resample(stretched, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ"), len(samples))  # 16 bits, as the clips have
 
 
 def _fitted(samples: np.ndarray, length: int) -> np.ndarray:
     """Cut, or followed by silence: of what was resampled a sample, of what is too short for a fade more."""
     missing = length - len(samples)
     return np.concatenate([samples, np.zeros(missing, samples.dtype)]) if missing > 0 else samples[:length]
+
+
+def _windows(values: np.ndarray, width: int, step: int = 1) -> np.ndarray:
+    """(T,) -> (windows, width), one every `step`; a view, for a tenth of the cost of NumPy's own."""
+    values = np.ascontiguousarray(values)
+    shape = max(0, (len(values) - width) // step + 1), width
+    return as_strided(values, shape, (step * values.itemsize, values.itemsize), writeable=False)
 
 
 def _mismatch(samples: np.ndarray, longest: int, fade: int) -> np.ndarray:
@@ -64,20 +71,21 @@ def _mismatch(samples: np.ndarray, longest: int, fade: int) -> np.ndarray:
     """
     step, width = PLACE // THINNED, fade // THINNED
     end = len(samples) // THINNED * THINNED
-    thin = np.add.reduce([samples[start:end:THINNED] / np.float32(THINNED) for start in range(THINNED)])
-    thin = thin / max(float(np.abs(thin).max(initial=0)), 1e-20)
+    thin = sum(samples[start:end:THINNED] for start in range(1, THINNED)) + samples[:end:THINNED]
+    thin /= max(float(np.abs(thin).max(initial=0)), 1e-20)
     places = (len(thin) - longest - width) // step + 1
     if places < 1:
         return np.empty((0, longest + 1), np.float32)
     blocks = fade // PLACE
-    parts = sliding_window_view(thin, step + longest)[::step][: places - 1 + blocks]
+    parts = _windows(thin, step + longest, step)[: places - 1 + blocks]
     size = fft.next_fast_len(step + longest, real=True)
-    spectra = fft.rfft(parts, size) * fft.rfft(parts[:, :step], size).conj()
+    spectra, begins = fft.rfft(parts, size), fft.rfft(parts[:, :step], size)
+    spectra *= np.conjugate(begins, out=begins)
     products = fft.irfft(sum(spectra[block : block + places] for block in range(blocks)), size)[:, : longest + 1]
     summed = np.zeros(len(thin) + 1)
     np.cumsum(thin * thin, out=summed[1:])
     energy = (summed[width:] - summed[:-width]).astype(np.float32)
-    both = sliding_window_view(energy, longest + 1)[::step][:places]
+    both = _windows(energy, longest + 1, step)[:places]
     quiet = FLOOR * 2 * width * float(summed[-1]) / len(thin) + 1e-9
     return 1 - 2 * products / (both + both[:, :1] + np.float32(quiet))
 
@@ -91,9 +99,8 @@ def _periods(mismatch: np.ndarray, shortest: int) -> tuple[np.ndarray, np.ndarra
     allowed = mismatch[:, shortest:-1]
     hiss = allowed.min(axis=1) > VOICED
     sought = np.where(hiss[:, None], np.abs(allowed - 1), allowed)
-    best = (
-        np.argmin(sought + np.linspace(0, SHORT_LAGS * allowed.shape[1] / LONGEST, allowed.shape[1], dtype=np.float32), axis=1) + shortest
-    )
+    sought += np.arange(allowed.shape[1], dtype=np.float32) * np.float32(SHORT_LAGS / LONGEST)
+    best = sought.argmin(axis=1) + shortest
     rows = np.arange(len(best))
     before, at, after = (mismatch[rows, best + side] for side in (-1, 0, 1))
     curve = before - 2 * at + after
@@ -140,7 +147,7 @@ def _faded(samples: np.ndarray, places: list[int], lags: list[int], fade: int, s
     if not places:
         return samples.copy()
     begins = np.array(places)
-    windows = sliding_window_view(samples, fade)
+    windows = _windows(samples, fade)
     early, late = windows[begins], windows[begins + np.array(lags)]
     going, coming = (early, late) if shorter else (late, early)
     rise = np.sin(np.pi / 2 * (np.arange(fade, dtype=np.float32) + 0.5) / fade) ** 2
