@@ -12,9 +12,10 @@ from dataclasses import fields
 import numpy as np
 
 from benchmarks.clips import RATE, lengths, voice
-from benchmarks.measuring import Case, Options, in_turn
+from benchmarks.measuring import Case, Options, in_turn, memory_as_it_comes
 from ser.config import AugmentConfig
 from ser.data.augmentation import Augmenter
+from ser.runtime.cpu_memory import settle_cpu_memory
 
 OF_SPEECH = ("time_stretch", "pitch_shift")
 
@@ -22,9 +23,9 @@ OF_SPEECH = ("time_stretch", "pitch_shift")
 def cases(options: Options) -> Iterator[Case]:
     count = options.clips or (2 if options.quick else 60)
     draw = np.random.default_rng(0)
-    seconds = lengths(count)
-    noise = [(0.1 * draw.standard_normal(round(length * RATE))).astype(np.float32) for length in seconds]
-    voices = [voice(length, seed) for seed, length in enumerate(seconds)]
+    noise = [(0.1 * draw.standard_normal(round(length * RATE))).astype(np.float32) for length in lengths(count)]
+    # Rounds of a tenth of a second would measure how each way begins.
+    voices = [voice(length, seed) for seed, length in enumerate(lengths(options.clips or (2 if options.quick else 300)))]
     for part in fields(AugmentConfig):
         config = AugmentConfig()
         if "folder" in vars(getattr(config, part.name)):
@@ -32,11 +33,19 @@ def cases(options: Options) -> Iterator[Case]:
         getattr(config, part.name).p = 1.0
         augmenter, waves = Augmenter(config), voices if part.name in OF_SPEECH else noise
         plain = _spectral(config) if part.name in OF_SPEECH else augmenter._compose
-        ways = {
-            "audiomentations alone": lambda plain=plain, waves=waves: [plain(samples=wave, sample_rate=RATE) for wave in waves] and None,
-            "through Augmenter": lambda own=augmenter, waves=waves: [own(wave, seed) for seed, wave in enumerate(waves)] and None,
-        }
-        yield Case(part.name, in_turn(ways, options.rounds), count, "clips")
+
+        def alone(plain: Callable = plain, waves: list = waves) -> None:
+            memory_as_it_comes()
+            for wave in waves:
+                plain(samples=wave, sample_rate=RATE)
+
+        def own(augmenter: Augmenter = augmenter, waves: list = waves) -> None:
+            settle_cpu_memory()  # as training does
+            for seed, wave in enumerate(waves):
+                augmenter(wave, seed)
+
+        ways = {"audiomentations alone": alone, "through Augmenter": own}
+        yield Case(part.name, in_turn(ways, options.rounds), len(waves), "clips")
 
 
 def _spectral(config: AugmentConfig) -> Callable:
