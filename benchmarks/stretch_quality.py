@@ -6,7 +6,7 @@
 Every result is held against the original at the times (and for pitch, of the original played faster) that it should have: the mean over
 clips, and the mean difference between the two with its 95 % interval over clips.
 
-    pitch off     median distance of the fundamental from where it should be, cents (pYIN)
+    pitch off     median distance of the fundamental from where it should be, cents (pYIN, in steps of 10)
     voicing       share of frames that are voiced in both or in neither, %
     spectrum off  mean distance of log-mel bands (64, 25 ms, down to 60 dB below the loudest), dB
     onsets        correlation of spectral flux; 1 where every attack comes in time and as sharp as it was
@@ -82,7 +82,7 @@ def measured(wave: np.ndarray, pitch: np.ndarray, result: np.ndarray, kind: str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of wav files, also in folders below it")
-    parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--clips", type=int, default=40, help="how many of them, two or more (default: 40)")
     given = parser.parse_args()
     paths = sorted(given.data.rglob("*.wav"))
     if not paths:
@@ -90,6 +90,8 @@ def main() -> None:
     paths = [paths[number] for number in np.random.default_rng(0).permutation(len(paths))[: given.clips]]
     waves = [librosa.load(path, sr=RATE, duration=5.0)[0] for path in paths]
     waves = [wave for wave in waves if len(wave) > RATE // 2 and wave.any()]
+    if len(waves) < 2:
+        parser.error(f"--data, --clips: {len(waves)} of the {len(paths)} clips taken are longer than 0.5 s and not silent; two are needed")
     pitches = [fundamental(wave) for wave in waves]
     for kind, value in CHANGES:
         figures = {
