@@ -1,7 +1,7 @@
 """Augmentations that audiomentations lacks or does otherwise, in its form: codecs, changes of time and pitch made for speech, and sounds of
 the user's without a change of loudness.
 
-Its own time stretch and pitch shift are spectral and take four to five times as long; what each keeps of speech is in docs/last_points.md.
+Its own time stretch and pitch shift are spectral and take three to five times as long; what each keeps of speech is in docs/last_points.md.
 Its own impulse responses bring every clip to one peak, which takes away how loud somebody speaks, and are not taken in time; its own
 backgrounds read the file again for every clip.
 """
